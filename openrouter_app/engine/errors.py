@@ -1,0 +1,180 @@
+"""Everything that can go wrong, drawn once.
+
+The tree is split by who must act; the class docstring is the advice::
+
+    OpenRouterError
+    ├── UsageError                  the caller: the chain or its input is wrong, nothing was sent
+    │   ├── TemplateError           a template is no template (has .position)
+    │   ├── InputError              a variable is missing (has .variables)
+    │   ├── ToolSpecError           a tool's name or schema is wrong
+    │   └── ConfigurationError      no key, no model, a base URL that would leak the key
+    ├── ProviderError               OpenRouter or a provider behind it said no (has .status)
+    │   ├── BadRequestError         400, 404, 413, 422: this request can never work
+    │   ├── KeyRejectedError        401: the key is wrong, revoked or expired
+    │   ├── CreditError             402: not enough credit (may have .affordable_tokens)
+    │   ├── ForbiddenError          403: moderation, guardrail, region
+    │   ├── RateLimitError          429 (may have .retry_after)
+    │   └── UpstreamError           5xx, errors without a usable status, bodies that make no sense
+    ├── TransportError              the network between us
+    │   ├── ConnectError            no connection was made
+    │   ├── ReadTimeoutError        connected, then silence
+    │   └── BrokenStreamError       cut off, or ended without an end, after it had begun
+    └── OutputError                 the model answered, but not in the promised form
+        └── PartialJSONError        text that is no JSON (has .position)
+
+Every error carries a sentence for people (``str(error)``), a stable ``code`` of the websocket
+protocol and ``retryable``. None ever carries a key, and none shows a provider's raw body in its
+sentence: that is kept in ``detail`` for the log.
+"""
+
+from __future__ import annotations
+
+
+class OpenRouterError(Exception):
+    """The root: catch this to catch everything the engine raises on purpose.
+
+    ``message`` is a sentence for people, ``code`` one of the protocol's error codes,
+    ``retryable`` whether the same request may succeed later, ``detail`` more for the log.
+    """
+
+    code = "provider"
+    retryable = False
+
+    def __init__(self, message: str, *, detail: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.detail = detail
+
+
+class UsageError(OpenRouterError, ValueError):
+    """The caller can fix this before anything is sent."""
+
+    code = "invalid_input"
+
+
+class TemplateError(UsageError):
+    """A template is wrong at ``position`` (characters from its start, 0-based): correct it there."""
+
+    def __init__(self, message: str, *, position: int = 0) -> None:
+        super().__init__(message)
+        self.position = position
+
+
+class InputError(UsageError):
+    """Variables named in ``variables`` are missing or unknown: pass exactly what the chain asks for."""
+
+    def __init__(self, message: str, *, variables: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.variables = variables
+
+
+class ToolSpecError(UsageError):
+    """A tool's name, schema or choice is wrong: the sentence names the place."""
+
+
+class ConfigurationError(UsageError):
+    """A setting is missing or unsafe: the sentence names it."""
+
+    code = "needs_key"
+
+
+class ProviderError(OpenRouterError):
+    """OpenRouter, or a provider behind it, refused or failed.
+
+    ``status`` is the HTTP status or the error's own code where one was given, else None.
+    ``retry_after`` is in seconds, None where nothing was said.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int | None = None,
+        provider: str | None = None,
+        generation_id: str | None = None,
+        retry_after: float | None = None,
+        retryable: bool | None = None,
+        detail: str = "",
+    ) -> None:
+        super().__init__(message, detail=detail)
+        self.status = status
+        self.provider = provider
+        self.generation_id = generation_id
+        self.retry_after = retry_after
+        if retryable is not None:
+            self.retryable = retryable
+
+
+class BadRequestError(ProviderError):
+    """This model or these parameters cannot work: change the chain, do not retry."""
+
+
+class KeyRejectedError(ProviderError):
+    """The API key is missing, wrong, revoked or expired: set another one."""
+
+    code = "key_rejected"
+
+
+class CreditError(ProviderError):
+    """The account cannot pay. ``affordable_tokens`` is what it could pay for, where that was said."""
+
+    code = "credit"
+    affordable_tokens: int | None = None
+
+
+class ForbiddenError(ProviderError):
+    """Moderation, a guardrail or a region refused this input: change the input."""
+
+    code = "forbidden"
+
+
+class RateLimitError(ProviderError):
+    """Too many requests: wait ``retry_after`` seconds, then try again."""
+
+    code = "limit"
+    retryable = True
+
+
+class UpstreamError(ProviderError):
+    """The provider failed: try again later, or use another model."""
+
+    retryable = True
+
+
+class TransportError(OpenRouterError):
+    """The network between here and OpenRouter failed."""
+
+    retryable = True
+
+
+class ConnectError(TransportError):
+    """No connection could be made: check the base URL and the network."""
+
+
+class ReadTimeoutError(TransportError):
+    """OpenRouter was silent for too long: try again, or raise the timeout."""
+
+    code = "timeout"
+
+
+class BrokenStreamError(TransportError):
+    """The answer was cut off, or ended without its end: what came so far is kept."""
+
+
+class OutputError(OpenRouterError):
+    """The model answered in a form that was not asked for. ``raw`` is the text it gave."""
+
+    code = "output_invalid"
+    retryable = True
+
+    def __init__(self, message: str, *, raw: str = "") -> None:
+        super().__init__(message, detail=raw[:2000])
+        self.raw = raw
+
+
+class PartialJSONError(OutputError):
+    """Text that is no JSON; ``position`` counts characters from the text's start, 0-based."""
+
+    def __init__(self, message: str, *, position: int = 0) -> None:
+        super().__init__(message)
+        self.position = position

@@ -1,0 +1,417 @@
+"""JSON that is still being written: its text in, in any pieces; operations on its value out.
+
+::
+
+    parser = PartialJSON()
+    parser.feed('{"setup": "Wh')   # [{"op": "add", "path": "", "value": {}},
+                                   #  {"op": "add", "path": "/setup", "value": "Wh"}]
+    parser.feed('y?"')             # [{"op": "append", "path": "/setup", "value": "y?"}]
+    parser.open                    # "": the string is complete, the object may grow
+    parser.feed("}")               # []
+    parser.close()                 # {"setup": "Why?"}
+
+It is no repair tool: a missing quote, a trailing comma or a Markdown fence is an error as soon as it
+is seen. Nor does it guess: strings grow as they arrive, keys appear with their value, and the rest
+when it is complete: a number at the character after it, ``true``, ``false``, ``null`` at their last.
+
+The one rule: a feed costs what it brings, whatever came before. So nothing here looks back at text
+already read, an open string is a list of pieces until it is asked for, its path is rendered once.
+
+The value is that of ``json.loads(text, strict=False)``, but for what no browser or database takes:
+lone surrogates and U+0000 become U+FFFD (in keys too), and NaN, Infinity, numbers that overflow or
+have more than 4,300 digits, and texts too deep or too long are errors.
+"""
+
+from __future__ import annotations
+
+import enum
+import math
+import re
+from collections.abc import Callable, Iterable
+from itertools import groupby
+from typing import Any, Final, Literal, NoReturn, TypeAlias, TypedDict
+
+from .errors import PartialJSONError
+
+MAX_LENGTH = 1_000_000
+MAX_DEPTH = 128
+MAX_DIGITS = 4300  # Python's default for reading an int; no setting of the host raises it here
+
+
+class Missing(enum.Enum):
+    """The type of `MISSING`: an enum, so that type checkers narrow it and a copy is the same object."""
+
+    MISSING = "MISSING"
+
+    def __repr__(self) -> str:
+        return "MISSING"
+
+
+MISSING: Final = Missing.MISSING  # the value before there is one
+
+
+class Operation(TypedDict):
+    """One change, as on the wire: RFC 6902's ``add``, or ``append``: more text for a string."""
+
+    op: Literal["add", "append"]
+    path: str  # RFC 6901
+    value: Any
+
+
+# What must come next, in the words of an error; or which token is open.
+VALUE, ITEM, COLON, END = "a value", "a value or ']'", "':'", "nothing more"
+FIRST_KEY, NEXT_KEY = "a key in double quotes or '}'", "a key in double quotes"
+AFTER_ITEM, AFTER_MEMBER = "',' or ']'", "',' or '}'"
+STRING, KEY, SCALAR = _TOKENS = "a string", "a key", "a number, true, false or null"
+
+# What may stand between the quotes of a string or key, in this order, and what it says. What the end
+# of a feed cuts, an escape or a surrogate pair, is read with the next feed.
+_TEXT = re.compile(
+    r"""(?P<run> [^"\\\x00\ud800-\udfff]+ )
+      | (?P<quote> " )
+      | (?P<short> \\["\\/bfnrt] )
+      | (?P<pair> \\u[dD][89abAB]XX \\u[dD][c-fC-F]XX )
+      | (?P<cut> \\ (?: u (?: X{0,3} | [dD][89abAB]XX (?: \\ (?: u (?: [dD] (?: [c-fC-F]X? )?)?)?)? ))? \Z )
+      | (?P<unfit> [\x00\ud800-\udfff] | \\u0000 | \\u[dD][89a-fA-F]XX )
+      | (?P<code> \\uXXXX )
+      | (?P<wrong> \\ (?: uX{0,3} )? )""".replace("X", "[0-9a-fA-F]"),
+    re.VERBOSE,
+).finditer
+_SHORT = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
+_SAYS: dict[str | None, Callable[[str], str]] = {
+    "run": lambda raw: raw,
+    "short": lambda raw: _SHORT.get(raw[1], raw[1]),
+    "pair": lambda raw: chr(0x10000 + (int(raw[2:6], 16) - 0xD800 << 10) + int(raw[8:], 16) - 0xDC00),
+    "unfit": lambda raw: "\ufffd",
+    "code": lambda raw: chr(int(raw[2:], 16)),
+}
+
+# Numbers and words: {how far one has come: {character: how far it is then}}, and where it may end, with
+# who reads it. A number ends at the character after it, a word at its last.
+_WORDS = {"true": True, "false": False, "null": None}
+_NONZERO, _DIGITS, _E = "123456789", "0123456789", {"e": "e", "E": "e"}
+_SCALAR: dict[str, dict[str, str]] = {
+    "": {"-": "-", "0": "zero", **dict.fromkeys(_NONZERO, "whole"), "t": "t", "f": "f", "n": "n"},
+    "-": {"0": "zero", **dict.fromkeys(_NONZERO, "whole")},
+    "zero": {".": ".", **_E},
+    "whole": {**dict.fromkeys(_DIGITS, "whole"), ".": ".", **_E},
+    ".": dict.fromkeys(_DIGITS, "fraction"),
+    "fraction": {**dict.fromkeys(_DIGITS, "fraction"), **_E},
+    "e": {**dict.fromkeys(_DIGITS, "exponent"), "+": "sign", "-": "sign"},
+    **{step: dict.fromkeys(_DIGITS, "exponent") for step in ("sign", "exponent")},
+    **{word[:at]: {word[at]: word[: at + 1]} for word in _WORDS for at in range(1, len(word))},
+    **{word: {} for word in _WORDS},
+}
+_NUMBERS: dict[str, type[float]] = {"zero": int, "whole": int, "fraction": float, "exponent": float}
+
+
+class PartialJSON:
+    """Reads one JSON text as it arrives.
+
+    ``max_length`` counts characters of the ``str``, not bytes; ``max_depth`` arrays and objects around
+    one another: keep it well below Python's recursion limit.
+
+    An error is final: every later `feed` and `close` raises it again. Its ``position``, whatever the
+    cut, is the first character with which the text can be no JSON any more (of a number that
+    overflows: the number's first). The operations of the feed that fails are lost.
+    """
+
+    def __init__(self, *, max_length: int = MAX_LENGTH, max_depth: int = MAX_DEPTH) -> None:
+        self._max_length, self._max_depth = max_length, max_depth
+        self._error: PartialJSONError | None = None
+        self._state = VALUE
+        # The open containers, each with what paths in it begin with and what follows a value in it;
+        # the key of the newest value. At the bottom, a holder of the root as "": no special case then.
+        self._holder: dict[str, Any] = {}
+        self._stack: list[tuple[dict[str, Any] | list[Any], str, str]] = [(self._holder, "", END)]
+        self._key: Any = ""
+        # The open token. Of a string: how many pieces are told in operations, whether it was added,
+        # its path. Of a number or word: how far it has come, its digits, its position.
+        self._pieces: list[str] = []
+        self._told, self._added, self._path = 0, False, ""
+        self._step, self._digits, self._start = "", 0, 0
+        # The feed: its operations, those among them that added what is open, the position of its text,
+        # which begins with what the last feed cut; and the length of all so far.
+        self._operations: list[Operation] = []
+        self._opened: list[int] = []
+        self._base, self._cut, self._length = 0, "", 0
+
+    def feed(self, text: str) -> list[Operation]:
+        """Read more text; answer what it changed, as operations that share nothing with `value`.
+
+        A container is added empty and then filled, but what opens and closes within one feed is
+        added whole; an open string gets one operation a feed. So where a feed answers operations,
+        the last path is at or below `open`. Raises `PartialJSONError`.
+        """
+        if self._error:
+            raise self._error.with_traceback(None)
+        too_long = self._length + len(text) > self._max_length
+        if too_long:  # read up to the limit first: which error it is must not depend on the cut
+            text = text[: self._max_length - self._length]
+        self._base = self._length - len(self._cut)
+        self._length += len(text)
+        text, self._cut = self._cut + text, ""
+        self._operations, self._opened = [], []
+
+        position, end = 0, len(text)
+        while position < end:
+            if self._state in _TOKENS:
+                read = self._read_scalar if self._state == SCALAR else self._read_text
+                position = read(text, position)
+                continue
+            rule = _RULES[self._state].get(text[position])
+            if rule is None:
+                self._fail(f"{self._state} was expected", self._base + position)
+            elif isinstance(rule, str):
+                self._state = rule
+                position += 1
+            else:
+                position = rule(self, text, position)
+        if too_long:
+            self._fail(f"the text is longer than {self._max_length:,} characters", self._length)
+
+        if self._state == STRING:
+            self._tell()
+        for operation in self._operations:
+            if type(operation["value"]) is not str:
+                operation["value"] = _copy(operation["value"])
+        return self._operations
+
+    def close(self) -> Any:
+        """Say that this was all; answer `value`. Raises `PartialJSONError` where it is no whole JSON.
+
+        An empty text is none: where it stands for ``{}``, as in tool arguments, the caller says so.
+        A number that is all of the text appears only here, and without an operation: ``feed("\\n")``
+        before gives one.
+        """
+        if self._error:
+            raise self._error.with_traceback(None)
+        self._operations = []  # the last list is the caller's
+        if self._state == SCALAR and len(self._stack) == 1 and self._step in _NUMBERS:
+            self._end_scalar()
+        if self._state != END:
+            self._fail("the text ends before its value does", self._length)
+        return self._holder[""]
+
+    @property
+    def value(self) -> Any:
+        """The value so far, or `MISSING`. It is the live one: later feeds change it, you must not.
+
+        Reading it joins the open string, at the cost of that string's length.
+        """
+        if self._state == STRING:
+            self._pieces, self._told = ["".join(self._pieces)], 1
+            self._stack[-1][0][self._key] = self._pieces[0]
+        return self._holder.get("", MISSING)
+
+    def snapshot(self) -> Any:
+        """An independent copy of `value`, at the cost of all of it."""
+        return _copy(self.value)
+
+    @property
+    def open(self) -> str | None:
+        """The path of the deepest value that can still grow; None once the text is complete.
+
+        Only it and its ancestors can still change, so all else in `value` is complete. (But for a
+        key that comes twice in one object: the second value replaces the first, in its place.)
+        """
+        if self._state == END:
+            return None
+        return self._path if self._state == STRING else self._stack[-1][1][:-1]
+
+    # Readers and rules: from the text and a position in it to the position after what they took.
+
+    def _open_text(self, text: str, position: int) -> int:
+        self._pieces = []
+        if self._state in (FIRST_KEY, NEXT_KEY):
+            self._state = KEY
+        else:
+            self._state = STRING
+            self._told, self._added, self._path = 0, False, self._place("")
+        return position + 1
+
+    def _read_text(self, text: str, position: int) -> int:
+        for token in _TEXT(text, position):
+            kind = token.lastgroup
+            if kind in _SAYS:
+                self._pieces.append(_SAYS[kind](token.group()))
+            elif kind == "cut":
+                self._cut = token.group()
+            elif kind == "wrong":
+                self._fail("there is no such escape", self._base + token.end())
+            else:
+                self._end_text()
+                return token.end()
+        return len(text)
+
+    def _end_text(self) -> None:
+        if self._state == KEY:
+            self._key, self._state = "".join(self._pieces), COLON
+        else:
+            self._tell()
+            self._stack[-1][0][self._key] = "".join(self._pieces)
+            self._state = self._stack[-1][2]
+
+    def _open_scalar(self, text: str, position: int) -> int:
+        self._state, self._pieces = SCALAR, []
+        self._step, self._digits, self._start = "", 0, self._base + position
+        return self._read_scalar(text, position)
+
+    def _read_scalar(self, text: str, position: int) -> int:
+        begin, end = position, len(text)
+        while position < end and (step := _SCALAR[self._step].get(text[position])):
+            self._step = step
+            self._digits += step in _NUMBERS
+            if self._digits > MAX_DIGITS:
+                self._fail(f"a number has more than {MAX_DIGITS:,} digits", self._base + position)
+            position += 1
+        self._pieces.append(text[begin:position])
+        if self._step in _WORDS or (position < end and self._step in _NUMBERS):
+            self._end_scalar()
+        elif position < end:
+            self._fail("this is no number, true, false or null", self._base + position)
+        return position
+
+    def _end_scalar(self) -> None:
+        text = "".join(self._pieces)
+        try:
+            value = _WORDS[text] if text in _WORDS else _NUMBERS[self._step](text)
+        except ValueError:  # the host has lowered Python's limit of digits
+            value = math.inf
+        if value in (math.inf, -math.inf):
+            self._fail("a number is too large", self._start)
+        self._operations.append({"op": "add", "path": self._place(value), "value": value})
+        self._state = self._stack[-1][2]
+
+    def _open_container(self, text: str, position: int) -> int:
+        if len(self._stack) > self._max_depth:
+            self._fail(f"the value is nested more than {self._max_depth} deep", self._base + position)
+        is_object = text[position] == "{"
+        container: dict[str, Any] | list[Any] = {} if is_object else []
+        path = self._place(container)
+        self._opened.append(len(self._operations))
+        self._operations.append({"op": "add", "path": path, "value": container.copy()})
+        self._stack.append((container, path + "/", AFTER_MEMBER if is_object else AFTER_ITEM))
+        self._state = FIRST_KEY if is_object else ITEM
+        return position + 1
+
+    def _close_container(self, text: str, position: int) -> int:
+        container, _, _ = self._stack.pop()
+        if self._opened:  # it was opened in this feed: one operation says it all
+            index = self._opened.pop()
+            self._operations[index]["value"] = container
+            del self._operations[index + 1 :]
+        self._state = self._stack[-1][2]
+        return position + 1
+
+    def _place(self, value: Any) -> str:
+        """Put a new value where it belongs; answer its path."""
+        parent, prefix, _ = self._stack[-1]
+        if isinstance(parent, list):
+            self._key = len(parent)
+            parent.append(value)
+            return f"{prefix}{self._key}"
+        parent[self._key] = value
+        return f"{prefix}{self._key.replace('~', '~0').replace('/', '~1')}"
+
+    def _tell(self) -> None:
+        """Make the operation for what this feed brought of the open string."""
+        text = "".join(self._pieces[self._told :])
+        if text or not self._added:
+            op: Literal["add", "append"] = "append" if self._added else "add"
+            self._operations.append({"op": op, "path": self._path, "value": text})
+        self._told, self._added = len(self._pieces), True
+
+    def _fail(self, what: str, position: int) -> NoReturn:
+        self._error = PartialJSONError(f"This is no JSON: {what} at character {position}.", position=position)
+        raise self._error
+
+
+_Rule: TypeAlias = str | Callable[[PartialJSON, str, int], int]
+
+# Between tokens: {what must come next: {character: what comes then, or who reads on}}.
+_A_VALUE: dict[str, _Rule] = {
+    '"': PartialJSON._open_text,
+    **dict.fromkeys("{[", PartialJSON._open_container),
+    **dict.fromkeys(_SCALAR[""], PartialJSON._open_scalar),
+}
+_RULES: dict[str, dict[str, _Rule]] = {
+    VALUE: _A_VALUE,
+    ITEM: {**_A_VALUE, "]": PartialJSON._close_container},
+    FIRST_KEY: {'"': PartialJSON._open_text, "}": PartialJSON._close_container},
+    NEXT_KEY: {'"': PartialJSON._open_text},
+    COLON: {":": VALUE},
+    AFTER_ITEM: {",": VALUE, "]": PartialJSON._close_container},
+    AFTER_MEMBER: {",": NEXT_KEY, "}": PartialJSON._close_container},
+    END: {},
+}
+_RULES = {state: {**rules, **dict.fromkeys(" \t\n\r", state)} for state, rules in _RULES.items()}
+
+
+def merge(operations: list[Operation], more: Iterable[Operation]) -> list[Operation]:
+    """Put ``more`` at the end of ``operations``, in fewer operations if it can; answer that list.
+
+    An ``append`` joins the neighbour before it at the same path. What `apply` makes of them stays;
+    no operation is changed, only replaced.
+    """
+    for (op, path), run in groupby(more, lambda operation: (operation["op"], operation["path"])):
+        if op == "add":
+            operations.extend(run)
+            continue
+        texts = [operation["value"] for operation in run]
+        if operations and operations[-1]["path"] == path:
+            last = operations.pop()
+            op, texts = last["op"], [last["value"], *texts]
+        operations.append({"op": op, "path": path, "value": "".join(texts)})
+    return operations
+
+
+def apply(root: Any, operations: Iterable[Operation]) -> Any:
+    """What a client does with operations: the value after them; at the start it is `MISSING`.
+
+    ``root`` is not changed: what changes is copied, the rest is shared. Made to be right, not fast.
+    """
+    for operation in operations:
+        holder = {"": root}
+        parent: Any = holder
+        key: Any = ""
+        for part in operation["path"].split("/")[1:]:
+            parent[key] = parent[key].copy()
+            parent = parent[key]
+            key = int(part) if isinstance(parent, list) else part.replace("~1", "/").replace("~0", "~")
+        if operation["op"] == "append":
+            parent[key] += operation["value"]
+        elif isinstance(parent, list):
+            parent.insert(key, operation["value"])
+        else:
+            parent[key] = operation["value"]
+        root = holder[""]
+    return root
+
+
+def complete(text: str, *, max_length: int = MAX_LENGTH) -> Any:
+    """Read at once a text that is whole but may be cut off or wrong, such as the arguments of a call.
+
+    None where nothing can be made of it or it is longer than ``max_length`` characters. Not for
+    streams: the library it asks reads all of the text each time.
+    """
+    if len(text) > max_length:
+        return None
+    try:
+        import partial_json_parser as library  # type: ignore[import-untyped,unused-ignore]
+
+        kinds = library.Allow.STR | library.Allow.ARR | library.Allow.OBJ
+        whole = library.ensure_json(text.strip(" \t\n\r"), kinds)
+        parser = PartialJSON(max_length=len(whole))  # which has closing marks more than the text
+        parser.feed(whole)
+        return parser.close()
+    except Exception:  # the library raises nearly anything, RecursionError too
+        return None
+
+
+def _copy(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _copy(member) for key, member in value.items()}
+    if isinstance(value, list):
+        return [_copy(item) for item in value]
+    return value

@@ -1,0 +1,85 @@
+"""Server-sent events from bytes: the payload of each event, whatever way the bytes were cut.
+
+No I/O and no JSON here. The rules are those of the HTML standard's event stream
+(https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-stream), read on
+bytes, so that U+2028 and its kin inside a JSON string end no line.
+"""
+
+from __future__ import annotations
+
+from .errors import UpstreamError
+
+MAX_LINE = 1_000_000
+MAX_EVENT = 4_000_000
+
+
+class EventStreamDecoder:
+    """``feed(bytes)`` answers the payloads that became complete; ``close()`` the one left open.
+
+    The cost is proportional to what is fed: an unfinished line is kept in pieces and joined once.
+    Raises `UpstreamError` for a line over `MAX_LINE` or an event over `MAX_EVENT` bytes.
+    """
+
+    __slots__ = ("_after_cr", "_data", "_pieces", "_pieces_size", "_size", "_started")
+
+    def __init__(self) -> None:
+        self._pieces: list[bytes] = []
+        self._pieces_size = 0
+        self._data: list[bytes] = []
+        self._size = 0
+        self._after_cr = False
+        self._started = False
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """The payloads (``data`` fields joined by newlines) of the events that end in ``data``."""
+        if self._after_cr and data:
+            self._after_cr = False
+            data = data.removeprefix(b"\n")
+        if b"\r" in data:
+            self._after_cr = data.endswith(b"\r")
+            data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        lines = data.split(b"\n")
+        rest = lines.pop()
+        events: list[bytes] = []
+        if lines and self._pieces:
+            self._pieces.append(lines[0])
+            lines[0] = b"".join(self._pieces)
+            self._pieces.clear()
+            self._pieces_size = 0
+        for line in lines:
+            self._line(line, events)
+        if rest:
+            self._pieces.append(rest)
+            self._pieces_size += len(rest)
+            if self._pieces_size > MAX_LINE:
+                raise UpstreamError(f"The provider sent a line of more than {MAX_LINE:,} bytes.")
+        return events
+
+    def close(self) -> list[bytes]:
+        """End of the bytes: the payload of an event whose blank line is missing, if there is one.
+
+        The standard drops it; some servers leave the last blank line out, so it is handed out
+        for the caller to judge.
+        """
+        events: list[bytes] = []
+        if self._pieces:
+            last = b"".join(self._pieces)
+            self._pieces.clear()
+            self._line(last, events)
+        self._line(b"", events)
+        return events
+
+    def _line(self, line: bytes, events: list[bytes]) -> None:
+        if not self._started:
+            self._started = True
+            line = line.removeprefix(b"\xef\xbb\xbf")
+        if line.startswith(b"data:"):
+            value = line[6:] if line.startswith(b"data: ") else line[5:]
+            self._size += len(value)
+            if len(line) > MAX_LINE or self._size > MAX_EVENT:
+                raise UpstreamError("The provider sent an event that is too large.")
+            self._data.append(value)
+        elif not line and self._data:
+            events.append(self._data[0] if len(self._data) == 1 else b"\n".join(self._data))
+            self._data.clear()
+            self._size = 0

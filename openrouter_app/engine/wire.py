@@ -1,0 +1,393 @@
+"""From the bytes of an answer to its events: no I/O, any cut gives the same events.
+
+`ReplyDecoder` reads a stream, `decode_completion` a whole JSON body; both hand their chunks to
+`ReplyFold`, the one place that knows how OpenRouter's chunks add up. Its one rule: what is odd but
+harmless is ignored, what makes the answer wrong is raised, and everything that came before is
+handed out first.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+
+from .arguments import parse_arguments
+from .errors import BrokenStreamError, OutputError, UpstreamError
+from .failures import failure_of
+from .messages import (
+    Event,
+    ReasoningDelta,
+    RefusalDelta,
+    ReplyFinished,
+    ReplyStarted,
+    TextDelta,
+    ToolCallDelta,
+    ToolCallInvalid,
+    ToolCallReady,
+    ToolCallStarted,
+    Usage,
+)
+from .sse import EventStreamDecoder
+
+MAX_TOOL_CALLS = 128
+_DONE = b"[DONE]"
+
+
+class _Function(msgspec.Struct):
+    name: str | None = None
+    arguments: str | None = None
+
+
+class _Call(msgspec.Struct):
+    index: int | None = None
+    id: str | None = None
+    function: _Function | None = None
+
+
+class _Delta(msgspec.Struct):
+    content: str | None = None
+    reasoning: str | None = None
+    refusal: str | None = None
+    tool_calls: list[_Call] | None = None
+    reasoning_details: list[dict[str, Any]] | None = None
+
+
+class _Choice(msgspec.Struct):
+    delta: _Delta | None = None
+    message: _Delta | None = None
+    finish_reason: str | None = None
+    native_finish_reason: str | None = None
+    error: Any = None
+
+
+class _Usage(msgspec.Struct):
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    cost: Decimal | None = None
+
+
+class _Chunk(msgspec.Struct):
+    id: str | None = None
+    model: str | None = None
+    provider: str | None = None
+    choices: list[_Choice] | None = None
+    usage: _Usage | None = None
+    error: Any = None
+
+
+_decode = msgspec.json.Decoder(_Chunk).decode
+
+
+class _PendingCall:
+    """A call while it is being written. It has no ``id`` of ours until it has a name."""
+
+    __slots__ = ("id", "index", "name", "pieces", "provider_id")
+
+    def __init__(self, index: int | None, provider_id: str) -> None:
+        self.index = index
+        self.provider_id = provider_id
+        self.id = ""
+        self.name = ""
+        self.pieces: list[str] = []
+
+
+class ReplyFold:
+    """Adds chunks up: ``add(chunk)`` gives events, ``finish()`` the last ones.
+
+    Memory grows with tool arguments alone; text is handed out and forgotten.
+    """
+
+    def __init__(self) -> None:
+        self.id = ""
+        self.model = ""
+        self.provider = ""
+        self.reason = ""
+        self.native_reason = ""
+        self.usage: Usage | None = None
+        self.has_content = False
+        self._started = False
+        self._calls: list[_PendingCall] = []
+        self._ids: set[str] = set()
+
+    def add(self, chunk: _Chunk) -> Iterator[Event]:
+        """The events of one chunk. Raises a `ProviderError` for the error it may carry."""
+        if not self._started:
+            self._started = True
+            self.id, self.model, self.provider = chunk.id or "", chunk.model or "", chunk.provider or ""
+            if chunk.error is None:
+                yield ReplyStarted(self.id, self.model, self.provider)
+        elif chunk.provider and not self.provider:
+            self.provider = chunk.provider
+        if chunk.usage is not None:
+            self._use(chunk.usage)
+        error = chunk.error
+        for choice in (chunk.choices or ())[:1]:
+            delta = choice.delta or choice.message
+            if delta is not None:
+                yield from self._delta(delta)
+            if choice.finish_reason and not self.reason:
+                self.reason = choice.finish_reason
+            if choice.native_finish_reason:
+                self.native_reason = choice.native_finish_reason
+            error = error or choice.error
+        if error:
+            raise failure_of(error, generation_id=self.id or None, provider=self.provider or None)
+        if self.reason == "error":
+            raise UpstreamError(
+                "The provider broke the answer off with an error. Try again.",
+                provider=self.provider or None,
+                generation_id=self.id or None,
+                detail=self.native_reason,
+            )
+
+    def finish(self) -> Iterator[Event]:
+        """The end of a whole answer: each call's verdict, then `ReplyFinished`."""
+        for call in self._calls:
+            raw = "".join(call.pieces)
+            if not call.name:
+                yield from self._name(call, "unnamed")
+                yield ToolCallInvalid(call.id, call.name, raw, "The model called a tool without naming it.")
+                continue
+            try:
+                arguments = parse_arguments(raw)
+            except OutputError as error:
+                message = (
+                    "The tool's arguments were cut off at the length limit."
+                    if self.reason == "length"
+                    or self.native_reason.lower() in ("length", "max_output_tokens")
+                    else error.message
+                )
+                yield ToolCallInvalid(call.id, call.name, raw, message)
+            else:
+                yield ToolCallReady(call.id, call.name, arguments)
+        reason = self.reason or ("tool_calls" if self._calls else "stop")
+        yield ReplyFinished(reason, self.native_reason, self.usage, self.id, self.model, self.provider)
+
+    def _use(self, usage: _Usage) -> None:
+        """The last usage wins: some hosts send it twice."""
+        cost = usage.cost
+        if cost is not None and (not cost.is_finite() or cost < 0):
+            cost = None
+        self.usage = Usage(max(usage.prompt_tokens or 0, 0), max(usage.completion_tokens or 0, 0), cost)
+
+    def _delta(self, delta: _Delta) -> Iterator[Event]:
+        if reasoning := delta.reasoning or _reasoning_text(delta.reasoning_details):
+            self.has_content = True
+            yield ReasoningDelta(reasoning)
+        if delta.content:
+            self.has_content = True
+            yield TextDelta(delta.content)
+        if delta.refusal:
+            self.has_content = True
+            yield RefusalDelta(delta.refusal)
+        for call in delta.tool_calls or ():
+            self.has_content = True
+            yield from self._call(call)
+
+    def _call(self, delta: _Call) -> Iterator[Event]:
+        function = delta.function or _Function()
+        call = self._route(delta, function.name or "")
+        if text := function.arguments or "":
+            call.pieces.append(text)
+        if call.name:
+            if text:
+                yield ToolCallDelta(call.id, text)
+        elif function.name:
+            yield from self._name(call, function.name)
+            if written := "".join(call.pieces):
+                yield ToolCallDelta(call.id, written)
+
+    def _name(self, call: _PendingCall, name: str) -> Iterator[Event]:
+        call.name = name
+        wanted = call.provider_id if len(call.provider_id) <= 128 else ""
+        number = self._calls.index(call)
+        while not wanted or wanted in self._ids:
+            wanted = f"call_{number}"
+            number += len(self._calls)
+        self._ids.add(wanted)
+        call.id = wanted
+        yield ToolCallStarted(call.id, name)
+
+    def _route(self, delta: _Call, name: str) -> _PendingCall:
+        """Which call a delta belongs to. Hosts send ids once or always, doubled or empty, and
+        indexes wrong or not at all: a known id decides, then an index, then what came last.
+        """
+        calls = self._calls
+        if calls and not delta.id and not name and delta.index == calls[-1].index:
+            return calls[-1]
+        if delta.id:
+            same = [call for call in calls if call.provider_id == delta.id]
+            exact = [call for call in same if call.index == delta.index]
+            if exact or (same and not name):
+                return (exact or same)[-1]
+            nameless = [call for call in calls if not call.provider_id and call.index == delta.index]
+            if nameless and not same and not (name and nameless[-1].name):
+                nameless[-1].provider_id = delta.id
+                return nameless[-1]
+            return self._open(delta)
+        if delta.index is not None:
+            at_index = [call for call in calls if call.index == delta.index]
+            return at_index[-1] if at_index else self._open(delta)
+        if calls and not (name and calls[-1].name):
+            return calls[-1]
+        return self._open(delta)
+
+    def _open(self, delta: _Call) -> _PendingCall:
+        if len(self._calls) >= MAX_TOOL_CALLS:
+            raise UpstreamError(f"The model called more than {MAX_TOOL_CALLS} tools in one answer.")
+        call = _PendingCall(delta.index, delta.id or "")
+        self._calls.append(call)
+        return call
+
+
+class ReplyDecoder:
+    """A streamed answer: ``feed(bytes)`` gives its events, ``close()`` the last ones.
+
+    After the last event ``done`` is true and whatever still comes is ignored. ``close()`` raises
+    `BrokenStreamError` where the bytes stopped before the answer did.
+    """
+
+    def __init__(self) -> None:
+        self.fold = ReplyFold()
+        self.done = False
+        self._events = EventStreamDecoder()
+
+    def feed(self, data: bytes) -> Iterator[Event]:
+        """The events in these bytes, in order, then the error they may end in."""
+        if self.done:
+            return
+        for payload in self._events.feed(data):
+            yield from self._payload(payload)
+            if self.done:
+                return
+
+    def close(self) -> Iterator[Event]:
+        """The end of the bytes."""
+        if self.done:
+            return
+        for payload in self._events.close():
+            # Without its blank line an event may be cut short: only a whole one counts.
+            if payload.strip() == _DONE or _is_json(payload):
+                yield from self._payload(payload)
+            if self.done:
+                return
+        if self.fold.reason:
+            self.done = True
+            yield from self.fold.finish()
+        elif self.fold.has_content:
+            raise BrokenStreamError("The answer broke off before its end. What came so far is kept.")
+        else:
+            raise UpstreamError("The provider closed the connection without an answer. Try again.")
+
+    def _payload(self, payload: bytes) -> Iterator[Event]:
+        try:
+            chunks: Iterable[_Chunk] = (_decode(payload),)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            text = payload.strip()
+            if text == _DONE:
+                self.done = True
+                yield from self.fold.finish()
+                return
+            if not text or text.startswith(b":"):  # a proxy that sends comments on as data
+                return
+            chunks = _lenient_chunks(text)
+        for chunk in chunks:
+            yield from self.fold.add(chunk)
+
+
+def decode_completion(body: bytes) -> Iterator[Event]:
+    """The events of an answer that came as one JSON body, without a stream."""
+    fold = ReplyFold()
+    text = body.strip()
+    if not text:
+        raise UpstreamError("The provider sent an empty answer. Try again.")
+    for chunk in _lenient_chunks(text):
+        if not chunk.choices and not chunk.error:
+            raise UpstreamError(
+                "The provider sent an answer without content. Try again.", detail=_excerpt(text)
+            )
+        yield from fold.add(chunk)
+    yield from fold.finish()
+
+
+def _reasoning_text(details: list[dict[str, Any]] | None) -> str:
+    """What can be shown of ``reasoning_details``, for hosts that send no ``reasoning`` beside it."""
+    if not details:
+        return ""
+    shown = (detail.get("text") or detail.get("summary") for detail in details)
+    return "".join(text for text in shown if isinstance(text, str))
+
+
+def _is_json(payload: bytes) -> bool:
+    try:
+        msgspec.json.decode(payload)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return False
+    return True
+
+
+def _lenient_chunks(text: bytes) -> Iterator[_Chunk]:
+    """The chunks of a payload the typed decoder refused: members of odd types, escapes of lone
+    surrogates, broken UTF-8, or several objects glued together.
+    """
+    rest = text.decode("utf-8", "replace")
+    while rest:
+        try:
+            value, end = json.JSONDecoder(strict=False).raw_decode(rest)
+        except (ValueError, RecursionError):
+            raise UpstreamError(
+                "The provider sent something that is no JSON. Try again.", detail=_excerpt(text)
+            ) from None
+        if not isinstance(value, dict):
+            raise UpstreamError(
+                "The provider sent something that is no answer. Try again.", detail=_excerpt(text)
+            )
+        yield _as(_Chunk, value)
+        rest = rest[end:].lstrip()
+
+
+def _as(kind: Any, value: Any) -> Any:
+    """The value as this struct, leaving out the members whose types do not fit."""
+    fields = {}
+    for field in msgspec.structs.fields(kind):
+        if field.name in value:
+            fitted = _fit(field.type, value[field.name])
+            if fitted is not None:
+                fields[field.name] = fitted
+    return kind(**fields)
+
+
+def _fit(wanted: Any, value: Any) -> Any:
+    inner = _INNER.get(wanted)
+    if inner is not None:
+        if wanted in _LISTS:
+            return (
+                [_as(inner, item) for item in value if isinstance(item, dict)]
+                if isinstance(value, list)
+                else None
+            )
+        return _as(inner, value) if isinstance(value, dict) else None
+    if isinstance(value, str):
+        value = value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    try:
+        return msgspec.convert(value, wanted, strict=False)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return None
+
+
+_INNER: dict[Any, Any] = {
+    list[_Choice] | None: _Choice,
+    list[_Call] | None: _Call,
+    _Delta | None: _Delta,
+    _Function | None: _Function,
+    _Usage | None: _Usage,
+}
+_LISTS = frozenset((list[_Choice] | None, list[_Call] | None))
+
+
+def _excerpt(text: bytes) -> str:
+    return text[:300].decode("utf-8", "replace")

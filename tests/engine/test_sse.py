@@ -1,0 +1,85 @@
+"""Server-sent events: the standard's rules, in any cut."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from openrouter_app.engine import sse
+from openrouter_app.engine.errors import UpstreamError
+from openrouter_app.engine.sse import EventStreamDecoder
+
+
+def payloads(*pieces: bytes) -> list[bytes]:
+    decoder = EventStreamDecoder()
+    return [event for piece in pieces for event in decoder.feed(piece)] + decoder.close()
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (b"data: a\n\n", [b"a"]),
+        (b"data:a\n\n", [b"a"]),
+        (b"data:  a\n\n", [b" a"]),
+        (b"data: a\ndata: b\n\n", [b"a\nb"]),
+        (b"data: a\r\n\r\ndata: b\r\n\r\n", [b"a", b"b"]),
+        (b"data: a\r\rdata: b\r\r", [b"a", b"b"]),
+        (b": comment\n\ndata: a\n\n: again\n\n", [b"a"]),
+        (b"event: x\nid: 7\nretry: 3\ndata: a\n\n", [b"a"]),
+        (b"id: 7\n\n", []),
+        (b"\n\n\n", []),
+        (b"data\n\ndatabase: x\n\n", []),
+        (b"\xef\xbb\xbfdata: a\n\n", [b"a"]),
+        ("data: a\u2028b\u2029c\x85\x0b\x0c\n\n".encode(), ["a\u2028b\u2029c\x85\x0b\x0c".encode()]),
+    ],
+)
+def test_events_follow_the_standard(data, expected):
+    assert payloads(data) == expected
+
+
+def test_last_event_without_its_blank_line_is_handed_out_at_the_end():
+    assert payloads(b"data: a\n\ndata: [DONE]") == [b"a", b"[DONE]"]
+    assert payloads(b"data: a\n\ndata: [DONE]\n") == [b"a", b"[DONE]"]
+
+
+lines = st.lists(
+    st.sampled_from(
+        [
+            b"data: x",
+            b"data:y",
+            b"data: ",
+            b": note",
+            b"",
+            b"event: e",
+            b"data: \xc3\xa9",
+            b"nonsense",
+            b"\xef\xbb\xbf",
+        ]
+    ),
+    max_size=12,
+)
+ends = st.sampled_from([b"\n", b"\r\n", b"\r"])
+
+
+@given(lines, st.data())
+def test_any_cut_gives_the_same_events(given_lines, data):
+    text = b"".join(line + data.draw(ends) for line in given_lines)
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=8)))
+    pieces = [text[a:b] for a, b in zip([0, *cuts], [*cuts, len(text)], strict=True)]
+    assert payloads(*pieces) == payloads(text)
+
+
+def test_endless_line_is_refused_before_it_is_kept():
+    decoder = EventStreamDecoder()
+    with pytest.raises(UpstreamError):
+        for _ in range(3 + sse.MAX_LINE // 65536):
+            decoder.feed(b"x" * 65536)
+
+
+def test_event_of_too_many_lines_is_refused():
+    line = b"data: " + b"x" * 900_000 + b"\n"
+    decoder = EventStreamDecoder()
+    with pytest.raises(UpstreamError):
+        for _ in range(6):
+            decoder.feed(line)

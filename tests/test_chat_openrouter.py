@@ -1,0 +1,271 @@
+"""The model step over real sockets, against the fake OpenRouter: both drivers, every failure."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import pytest
+
+from openrouter_app import (
+    BadRequestError,
+    BrokenStreamError,
+    ChatOpenRouter,
+    ChatPromptTemplate,
+    ConfigurationError,
+    ConnectError,
+    CreditError,
+    ForbiddenError,
+    KeyRejectedError,
+    OpenRouterError,
+    RateLimitError,
+    ReadTimeoutError,
+    StringOutputParser,
+    ToolChoice,
+    ToolsOutputParser,
+    ToolSpec,
+    UpstreamError,
+)
+from openrouter_app.engine import client
+from openrouter_app.engine.client import Timeouts
+
+KEY = "sk-or-v1-CANARYCANARYCANARY"
+
+
+@pytest.fixture(autouse=True)
+async def closed_clients():
+    yield
+    await client.aclose()
+    client.close()
+
+
+@pytest.fixture
+def model(openrouter):
+    def make(**options):
+        return ChatOpenRouter(model="a/b", api_key=KEY, base_url=openrouter.base_url, **options)
+
+    return make
+
+
+async def both(chain, value="hi"):
+    """What sync and async faces answer, which must be the same: the items, or the error."""
+
+    def sync():
+        return list(chain.stream(value))
+
+    async def items():
+        return [item async for item in chain.astream(value)]
+
+    results = [await outcome(asyncio.to_thread(sync)), await outcome(items())]
+    assert results[0] == results[1]
+    return results[0]
+
+
+async def outcome(awaitable):
+    try:
+        return await awaitable
+    except OpenRouterError as error:
+        return type(error), error.message
+
+
+async def test_translate_example_invokes(openrouter):
+    chain = (
+        ChatPromptTemplate.from_templates(
+            [
+                (
+                    "system",
+                    "You are a helpful assistant that translates {input_language} to {output_language}.",
+                ),
+                ("human", "{text}"),
+            ]
+        )
+        | ChatOpenRouter(model="mistralai/mistral-small", api_key=KEY, base_url=openrouter.base_url)
+        | StringOutputParser()
+    )
+    openrouter.reply("J'aime ", "la programmation.")
+    values = {"input_language": "English", "output_language": "French", "text": "I love programming."}
+    assert await chain.ainvoke(values) == "J'aime la programmation."
+    asked = openrouter.requests[0].json
+    assert "stream" not in asked
+    assert asked["messages"][0]["content"].endswith("translates English to French.")
+
+
+async def test_stream_comes_in_pieces_as_they_are_sent(openrouter, model):
+    openrouter.reply("123", "456", "789", delay=0.05)
+    begun = time.monotonic()
+    times = [
+        (item, time.monotonic() - begun) async for item in (model() | StringOutputParser()).astream("hi")
+    ]
+    assert [item for item, _ in times] == ["123", "456", "789"]
+    assert times[-1][1] - times[0][1] > 0.05
+
+
+async def test_joke_example_grows(openrouter, model):
+    joke = ToolSpec(name="joke", description="A joke")
+    openrouter.call("joke", ["", '{"setup": "', "Why", '?", "punchline": "', 'Paws"}'])
+    chain = model(tools=[joke], tool_choice=ToolChoice.forced("joke")) | ToolsOutputParser()
+    seen = [calls[0].arguments async for calls in chain.astream("tell me a joke")]
+    assert seen == [
+        {},
+        {"setup": ""},
+        {"setup": "Why"},
+        {"setup": "Why?", "punchline": ""},
+        {"setup": "Why?", "punchline": "Paws"},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("what", "kind"),
+    [
+        (400, BadRequestError),
+        (401, KeyRejectedError),
+        (402, CreditError),
+        (403, ForbiddenError),
+        (404, BadRequestError),
+        (408, UpstreamError),
+        (413, BadRequestError),
+        (429, RateLimitError),
+        (500, UpstreamError),
+        (502, UpstreamError),
+        (503, UpstreamError),
+        (504, UpstreamError),
+        (524, UpstreamError),
+        (529, UpstreamError),
+    ],
+)
+async def test_documented_errors_are_typed_and_say_what_to_do(openrouter, model, what, kind):
+    openrouter.error(what)
+    openrouter.error(what)
+    assert (await both(model() | StringOutputParser()))[0] is kind
+    openrouter.error(what)
+    with pytest.raises(kind) as caught:
+        await model().ainvoke("hi")
+    assert caught.value.status == what
+    assert caught.value.message.endswith(".")
+
+
+async def test_rate_limit_says_how_long_to_wait(openrouter, model):
+    openrouter.error(429, headers={"Retry-After": "7"})
+    with pytest.raises(RateLimitError) as caught:
+        await model().ainvoke("hi")
+    assert caught.value.retry_after == 7
+    assert caught.value.retryable
+
+
+async def test_credit_error_says_what_can_be_afforded(openrouter, model):
+    openrouter.error(
+        402, "This request requires more credits. You requested 9000 tokens, but can only afford 1234."
+    )
+    with pytest.raises(CreditError) as caught:
+        await model().ainvoke("hi")
+    assert caught.value.affordable_tokens == 1234
+
+
+async def test_text_before_a_cut_is_kept_and_the_cut_is_no_success(openrouter, model):
+    openrouter.cut("Hel", "lo")
+    seen = []
+    with pytest.raises(BrokenStreamError):
+        async for item in (model() | StringOutputParser()).astream("hi"):
+            seen.append(item)
+    assert seen == ["Hel", "lo"]
+
+
+@pytest.mark.parametrize("verb", ["cut", "truncate", "fail"])
+async def test_broken_answers_end_alike_on_both_drivers(openrouter, model, verb):
+    for _ in range(2):
+        getattr(openrouter, verb)("Hel")
+    kind, _ = await both(model())
+    assert kind in (BrokenStreamError, UpstreamError)
+
+
+async def test_connection_closed_before_the_answer_is_a_connect_error(openrouter, model):
+    openrouter.cut(headers=False)
+    openrouter.cut(headers=False)
+    assert (await both(model()))[0] is ConnectError
+
+
+async def test_nobody_listening_is_a_connect_error():
+    chain = ChatOpenRouter(model="a/b", api_key=KEY, base_url="http://127.0.0.1:9/v1")
+    assert (await both(chain))[0] is ConnectError
+
+
+async def test_silence_ends_in_a_timeout(openrouter, model):
+    limits = Timeouts(first_content=0.2, idle=0.2)
+    openrouter.stall("Hel", seconds=30)
+    openrouter.stall("Hel", seconds=30)
+    begun = time.monotonic()
+    assert (await both(model(timeouts=limits)))[0] is ReadTimeoutError
+    assert time.monotonic() - begun < 10
+
+
+async def test_comments_do_not_count_as_content(openrouter, model):
+    openrouter.stall("Hel", seconds=30, comment_every=0.05)
+    with pytest.raises(ReadTimeoutError):
+        await model(timeouts=Timeouts(first_content=0.3, idle=0.3)).ainvoke("hi", x=1)
+    openrouter.clear()
+
+
+async def test_cancelling_closes_the_connection(openrouter, model):
+    openrouter.stall("Hel", seconds=30)
+    task = asyncio.create_task(model().ainvoke("hi", stream_please=True))
+    await asyncio.sleep(0.1)
+    stream = model().astream("hi")
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await stream.aclose()
+    for _ in range(100):
+        if not openrouter.active:
+            break
+        await asyncio.sleep(0.02)
+    assert not openrouter.active
+
+
+async def test_connections_are_used_again(openrouter, model):
+    for _ in range(3):
+        openrouter.reply("x")
+        await model().ainvoke("hi")
+    assert len(client.async_client()._transport._pool.connections) == 1
+
+
+async def test_many_streams_at_once_stay_apart(openrouter, model):
+    openrouter.default = lambda request: _echo(request)
+    chain = model() | StringOutputParser()
+    answers = await asyncio.gather(*(chain.ainvoke(f"n{number}") for number in range(20)))
+    assert answers == [f"n{number}" for number in range(20)]
+
+
+def _echo(request):
+    from openrouter_app.testing import Reply
+
+    return Reply(tuple(request["messages"][-1]["content"]))
+
+
+async def test_redirect_is_not_followed_and_is_an_error(openrouter, model):
+    openrouter.raw(b"", status=302, headers={"Location": "http://127.0.0.1:9/steal"})
+    with pytest.raises(UpstreamError):
+        await model().ainvoke("hi")
+
+
+async def test_key_is_in_no_error(openrouter, model, caplog):
+    caplog.set_level("DEBUG")
+    openrouter.error(401, f"Invalid key {KEY}", metadata={"raw": f"Authorization: Bearer {KEY}"})
+    with pytest.raises(KeyRejectedError) as caught:
+        await model().ainvoke("hi")
+    error = caught.value
+    said = f"{error} {error.detail} {error!r} {error.__cause__} {error.__context__}"
+    assert "CANARY" not in said
+    assert "CANARY" not in caplog.text
+
+
+async def test_header_that_cannot_be_sent_is_the_callers_mistake(model):
+    with pytest.raises(ConfigurationError):
+        await model(headers={"X-Bad": "a\r\nX-Injected: b"}).ainvoke("hi")
+
+
+async def test_missing_key_is_said_before_anything_is_sent(monkeypatch):
+    from openrouter_app.engine.chains import model as module
+
+    monkeypatch.setattr(module, "defaults", module.Defaults)
+    with pytest.raises(ConfigurationError, match="API key"):
+        await ChatOpenRouter(model="a/b").ainvoke("hi")
