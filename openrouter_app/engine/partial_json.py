@@ -7,15 +7,14 @@
                                    #  {"op": "add", "path": "/setup", "value": "Wh"}]
     parser.feed('y?"')             # [{"op": "append", "path": "/setup", "value": "y?"}]
     parser.open                    # "": the string is complete, the object may grow
-    parser.feed("}")               # []
-    parser.close()                 # {"setup": "Why?"}
+    parser.feed("}")               # []; and now parser.close() answers {"setup": "Why?"}
 
 It is no repair tool: a missing quote, a trailing comma or a Markdown fence is an error as soon as it
-is seen. Nor does it guess: strings grow as they arrive, keys appear with their value, and the rest
-when it is complete: a number at the character after it, ``true``, ``false``, ``null`` at their last.
+is seen. Nor does it guess: strings grow as they arrive, keys appear with their value, numbers at the
+character after them, ``true``, ``false`` and ``null`` at their last letter.
 
-The one rule: a feed costs what it brings, whatever came before. So nothing here looks back at text
-already read, an open string is a list of pieces until it is asked for, its path is rendered once.
+The one rule: a feed costs what it brings, whatever came before. So nothing looks back at text already
+read, an open string is a list of pieces until it is asked for, and its path is rendered once.
 
 The value is that of ``json.loads(text, strict=False)``, but for what no browser or database takes:
 lone surrogates and U+0000 become U+FFFD (in keys too), and NaN, Infinity, numbers that overflow or
@@ -108,12 +107,10 @@ _NUMBERS: dict[str, type[float]] = {"zero": int, "whole": int, "fraction": float
 class PartialJSON:
     """Reads one JSON text as it arrives.
 
-    ``max_length`` counts characters of the ``str``, not bytes; ``max_depth`` arrays and objects around
-    one another: keep it well below Python's recursion limit.
-
+    ``max_length`` counts characters, not bytes; ``max_depth`` arrays and objects around one another.
     An error is final: every later `feed` and `close` raises it again. Its ``position``, whatever the
     cut, is the first character with which the text can be no JSON any more (of a number that
-    overflows: the number's first). The operations of the feed that fails are lost.
+    overflows: its first). The operations of the feed that fails are lost.
     """
 
     def __init__(self, *, max_length: int = MAX_LENGTH, max_depth: int = MAX_DEPTH) -> None:
@@ -125,13 +122,13 @@ class PartialJSON:
         self._holder: dict[str, Any] = {}
         self._stack: list[tuple[dict[str, Any] | list[Any], str, str]] = [(self._holder, "", END)]
         self._key: Any = ""
-        # The open token. Of a string: how many pieces are told in operations, whether it was added,
-        # its path. Of a number or word: how far it has come, its digits, its position.
+        # The open token. A string: how many pieces are told in operations, whether it was added, where.
+        # A number or word: how far it has come, how many digits, its position.
         self._pieces: list[str] = []
         self._told, self._added, self._path = 0, False, ""
         self._step, self._digits, self._start = "", 0, 0
-        # The feed: its operations, those among them that added what is open, the position of its text,
-        # which begins with what the last feed cut; and the length of all so far.
+        # The feed: its operations; which of them added what is open; the position of its text, which
+        # begins with what the last feed cut. All characters so far.
         self._operations: list[Operation] = []
         self._opened: list[int] = []
         self._base, self._cut, self._length = 0, "", 0
@@ -139,15 +136,13 @@ class PartialJSON:
     def feed(self, text: str) -> list[Operation]:
         """Read more text; answer what it changed, as operations that share nothing with `value`.
 
-        A container is added empty and then filled, but what opens and closes within one feed is
-        added whole; an open string gets one operation a feed. So where a feed answers operations,
-        the last path is at or below `open`. Raises `PartialJSONError`.
+        A container is added empty and then filled, but what opens and closes within one feed is added
+        whole; a string gets one operation a feed. Raises `PartialJSONError`.
         """
         if self._error:
             raise self._error.with_traceback(None)
-        too_long = self._length + len(text) > self._max_length
-        if too_long:  # read up to the limit first: which error it is must not depend on the cut
-            text = text[: self._max_length - self._length]
+        room = self._max_length - self._length
+        text, too_long = text[:room], len(text) > room  # an error before the limit comes first
         self._base = self._length - len(self._cut)
         self._length += len(text)
         text, self._cut = self._cut + text, ""
@@ -158,13 +153,10 @@ class PartialJSON:
             if self._state in _TOKENS:
                 read = self._read_scalar if self._state == SCALAR else self._read_text
                 position = read(text, position)
-                continue
-            rule = _RULES[self._state].get(text[position])
-            if rule is None:
+            elif (rule := _RULES[self._state].get(text[position])) is None:
                 self._fail(f"{self._state} was expected", self._base + position)
             elif isinstance(rule, str):
-                self._state = rule
-                position += 1
+                self._state, position = rule, position + 1
             else:
                 position = rule(self, text, position)
         if too_long:
@@ -180,9 +172,8 @@ class PartialJSON:
     def close(self) -> Any:
         """Say that this was all; answer `value`. Raises `PartialJSONError` where it is no whole JSON.
 
-        An empty text is none: where it stands for ``{}``, as in tool arguments, the caller says so.
-        A number that is all of the text appears only here, and without an operation: ``feed("\\n")``
-        before gives one.
+        Empty text is none: where it stands for ``{}``, as in tool arguments, the caller says so. A bare
+        number appears only here, without an operation; ``feed("\\n")`` before makes one.
         """
         if self._error:
             raise self._error.with_traceback(None)
@@ -212,8 +203,8 @@ class PartialJSON:
     def open(self) -> str | None:
         """The path of the deepest value that can still grow; None once the text is complete.
 
-        Only it and its ancestors can still change, so all else in `value` is complete. (But for a
-        key that comes twice in one object: the second value replaces the first, in its place.)
+        Only it and its ancestors can still change: all else in `value` is complete. (But where a key
+        comes twice in one object, its second value replaces the first, in its place.)
         """
         if self._state == END:
             return None
@@ -222,11 +213,9 @@ class PartialJSON:
     # Readers and rules: from the text and a position in it to the position after what they took.
 
     def _open_text(self, text: str, position: int) -> int:
+        self._state = KEY if self._state in (FIRST_KEY, NEXT_KEY) else STRING
         self._pieces = []
-        if self._state in (FIRST_KEY, NEXT_KEY):
-            self._state = KEY
-        else:
-            self._state = STRING
+        if self._state == STRING:
             self._told, self._added, self._path = 0, False, self._place("")
         return position + 1
 
@@ -239,18 +228,15 @@ class PartialJSON:
                 self._cut = token.group()
             elif kind == "wrong":
                 self._fail("there is no such escape", self._base + token.end())
+            elif self._state == KEY:
+                self._key, self._state = "".join(self._pieces), COLON
+                return token.end()
             else:
-                self._end_text()
+                self._tell()
+                self._stack[-1][0][self._key] = "".join(self._pieces)
+                self._state = self._stack[-1][2]
                 return token.end()
         return len(text)
-
-    def _end_text(self) -> None:
-        if self._state == KEY:
-            self._key, self._state = "".join(self._pieces), COLON
-        else:
-            self._tell()
-            self._stack[-1][0][self._key] = "".join(self._pieces)
-            self._state = self._stack[-1][2]
 
     def _open_scalar(self, text: str, position: int) -> int:
         self._state, self._pieces = SCALAR, []
@@ -351,8 +337,8 @@ _RULES = {state: {**rules, **dict.fromkeys(" \t\n\r", state)} for state, rules i
 def merge(operations: list[Operation], more: Iterable[Operation]) -> list[Operation]:
     """Put ``more`` at the end of ``operations``, in fewer operations if it can; answer that list.
 
-    An ``append`` joins the neighbour before it at the same path. What `apply` makes of them stays;
-    no operation is changed, only replaced.
+    An ``append`` joins its neighbour at the same path: `apply` makes the same of them. No operation
+    is changed, only replaced.
     """
     for (op, path), run in groupby(more, lambda operation: (operation["op"], operation["path"])):
         if op == "add":
@@ -360,8 +346,8 @@ def merge(operations: list[Operation], more: Iterable[Operation]) -> list[Operat
             continue
         texts = [operation["value"] for operation in run]
         if operations and operations[-1]["path"] == path:
-            last = operations.pop()
-            op, texts = last["op"], [last["value"], *texts]
+            op = operations[-1]["op"]
+            texts.insert(0, operations.pop()["value"])
         operations.append({"op": op, "path": path, "value": "".join(texts)})
     return operations
 
@@ -372,8 +358,7 @@ def apply(root: Any, operations: Iterable[Operation]) -> Any:
     ``root`` is not changed: what changes is copied, the rest is shared. Made to be right, not fast.
     """
     for operation in operations:
-        holder = {"": root}
-        parent: Any = holder
+        parent: Any = (holder := {"": root})
         key: Any = ""
         for part in operation["path"].split("/")[1:]:
             parent[key] = parent[key].copy()
@@ -392,8 +377,8 @@ def apply(root: Any, operations: Iterable[Operation]) -> Any:
 def complete(text: str, *, max_length: int = MAX_LENGTH) -> Any:
     """Read at once a text that is whole but may be cut off or wrong, such as the arguments of a call.
 
-    None where nothing can be made of it or it is longer than ``max_length`` characters. Not for
-    streams: the library it asks reads all of the text each time.
+    None where nothing can be made of it or it is longer than ``max_length`` characters. Not for streams:
+    the library it asks reads all of it each time, in time that grows with its square (7 s for 1 MB).
     """
     if len(text) > max_length:
         return None
@@ -401,9 +386,8 @@ def complete(text: str, *, max_length: int = MAX_LENGTH) -> Any:
         import partial_json_parser as library  # type: ignore[import-untyped,unused-ignore]
 
         kinds = library.Allow.STR | library.Allow.ARR | library.Allow.OBJ
-        whole = library.ensure_json(text.strip(" \t\n\r"), kinds)
-        parser = PartialJSON(max_length=len(whole))  # which has closing marks more than the text
-        parser.feed(whole)
+        parser = PartialJSON(max_length=max_length + MAX_DEPTH + 1)  # room for the closing marks
+        parser.feed(library.ensure_json(text.strip(" \t\n\r"), kinds))
         return parser.close()
     except Exception:  # the library raises nearly anything, RecursionError too
         return None
@@ -412,6 +396,4 @@ def complete(text: str, *, max_length: int = MAX_LENGTH) -> Any:
 def _copy(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _copy(member) for key, member in value.items()}
-    if isinstance(value, list):
-        return [_copy(item) for item in value]
-    return value
+    return [_copy(item) for item in value] if isinstance(value, list) else value

@@ -20,7 +20,8 @@ from .messages import ROLES, AIMessage, HumanMessage, Message, SystemMessage
 MAX_TEMPLATE = 1_000_000
 """Characters of a template, and of what one template may grow to when it is filled in."""
 
-_TOKEN = re.compile(r"\{\{|\}\}|\{|\}")
+# Bounded, because the matcher keeps a record of every repetition.
+_TEXT = re.compile(r"(?:[^{}]+|\{\{|\}\}){1,1000}")
 _RESERVED = frozenset({"stop"})
 
 
@@ -50,28 +51,26 @@ def parse_template(template: str) -> tuple[Literal | Variable, ...]:
     parts: list[Literal | Variable] = []
     text: list[str] = []
     at = 0
-    while found := _TOKEN.search(template, at):
-        text.append(template[at : found.start()])
-        at = found.end()
-        match found.group():
-            case "{{":
-                text.append("{")
-            case "}}":
-                text.append("}")
-            case "}":
-                raise TemplateError(
-                    f"The '}}' at {_place(template, found.start())} closes nothing. "
-                    "Write '}}' for a brace that should stand in the text.",
-                    position=found.start(),
-                )
-            case _:
-                name, at = _variable_name(template, found.start())
-                if literal := "".join(text):
-                    parts.append(Literal(literal))
-                    text.clear()
-                parts.append(Variable(name, found.start()))
-    if literal := "".join(text) + template[at:]:
-        parts.append(Literal(literal))
+    while at < len(template):
+        if run := _TEXT.match(template, at):
+            # Only whole pairs stand in it, so the replacements cannot meet half of one.
+            text.append(run.group().replace("{{", "{").replace("}}", "}"))
+            at = run.end()
+        elif template[at] == "}":
+            raise TemplateError(
+                f"The '}}' at {_place(template, at)} closes nothing. "
+                "Write '}}' for a brace that should stand in the text.",
+                position=at,
+            )
+        else:
+            name, end = _variable_name(template, at)
+            if text:
+                parts.append(Literal("".join(text)))
+                text.clear()
+            parts.append(Variable(name, at))
+            at = end
+    if text:
+        parts.append(Literal("".join(text)))
     return tuple(parts)
 
 

@@ -19,6 +19,8 @@ TOOL_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 MAX_SCHEMA_DEPTH = 64
 MAX_SCHEMA_SIZE = 262_144
 """Characters of a schema as JSON."""
+MAX_SUBSCHEMAS = 10_000
+"""Schemas in a schema, itself included."""
 
 
 class ToolSpec(msgspec.Struct, frozen=True):
@@ -92,19 +94,21 @@ def check_schema(schema: Any) -> None:
     """Raise `ToolSpecError`, with the path and the reason, unless this can be a tool's schema.
 
     It must be JSON Schema (draft 2020-12) with ``"type": "object"`` at its root, at most
-    `MAX_SCHEMA_SIZE` characters and `MAX_SCHEMA_DEPTH` deep, without a ``$ref`` that leaves it. The
+    `MAX_SCHEMA_SIZE` characters, `MAX_SUBSCHEMAS` schemas and `MAX_SCHEMA_DEPTH` deep, without a ``$ref`` that leaves it. The
     time is proportional to its size: each keyword is looked up in a table, and nothing in the
     schema is fetched, resolved, compiled or matched.
     """
-    if not isinstance(schema, Mapping):
+    if not isinstance(schema, dict):
         raise ToolSpecError(f"A schema is a JSON object, not {_json_type(schema)}.")
     _check_extent(schema)
     if schema.get("type") != "object":
         raise ToolSpecError('$.type: a tool\'s schema must have "type": "object" at its root.')
-    for path, node in _subschemas(schema):
+    for count, (path, node) in enumerate(_subschemas(schema), start=1):
+        if count > MAX_SUBSCHEMAS:
+            raise ToolSpecError(f"The schema is made of more than {MAX_SUBSCHEMAS:,} schemas.")
         if isinstance(node, bool):
             continue
-        if not isinstance(node, Mapping):
+        if not isinstance(node, dict):
             raise ToolSpecError(f"{path}: a schema is an object, true or false, not {_json_type(node)}.")
         for keyword, value in node.items():
             if (shape := _SHAPES.get(keyword)) and not shape.fits(value):
@@ -123,11 +127,11 @@ def schema_warnings(schema: Mapping[str, Any]) -> Iterator[str]:
     schema that `check_schema` accepts.
     """
     for path, node in _subschemas(schema):
-        if not isinstance(node, Mapping):
+        if not isinstance(node, dict):
             continue
         properties = node.get("properties")
         required = node.get("required")
-        if isinstance(properties, Mapping) and isinstance(required, list):
+        if isinstance(properties, dict) and isinstance(required, list):
             for name in required:
                 if name not in properties:
                     yield f"{path}: '{name}' is required but is no property."
@@ -139,7 +143,7 @@ def schema_warnings(schema: Mapping[str, Any]) -> Iterator[str]:
 def remote_references(schema: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """``(path, target)`` of each reference that leaves the document: such a schema is refused."""
     for path, node in _subschemas(schema):
-        if isinstance(node, Mapping):
+        if isinstance(node, dict):
             for keyword in ("$ref", "$dynamicRef", "$recursiveRef"):
                 target = node.get(keyword)
                 if isinstance(target, str) and not target.startswith("#"):
@@ -153,10 +157,10 @@ def _check_extent(schema: Mapping[str, Any]) -> None:
         node, depth = stack.pop()
         if depth > MAX_SCHEMA_DEPTH:
             raise ToolSpecError(f"The schema is nested more than {MAX_SCHEMA_DEPTH} deep.")
-        if isinstance(node, Mapping):
-            stack.extend((value, depth + 1) for value in node.values() if isinstance(value, (Mapping, list)))
+        if isinstance(node, dict):
+            stack.extend((value, depth + 1) for value in node.values() if isinstance(value, (dict, list)))
         elif isinstance(node, list):
-            stack.extend((value, depth + 1) for value in node if isinstance(value, (Mapping, list)))
+            stack.extend((value, depth + 1) for value in node if isinstance(value, (dict, list)))
     try:
         size = len(json.dumps(schema))
     except (TypeError, ValueError) as error:
@@ -175,7 +179,7 @@ def _subschemas(root: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     while stack:
         path, node = stack.pop()
         yield path, node
-        if isinstance(node, Mapping):
+        if isinstance(node, dict):
             below: list[tuple[str, Any]] = []
             for keyword, value in node.items():
                 match _HOLDS.get(keyword):
@@ -183,9 +187,9 @@ def _subschemas(root: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
                         below.append((f"{path}.{keyword}", value))
                     case "list" if isinstance(value, list):
                         below.extend((f"{path}.{keyword}[{index}]", item) for index, item in enumerate(value))
-                    case "map" if isinstance(value, Mapping):
+                    case "map" if isinstance(value, dict):
                         below.extend((f"{path}.{keyword}.{name}", item) for name, item in value.items())
-                    case "dependencies" if isinstance(value, Mapping):
+                    case "dependencies" if isinstance(value, dict):
                         below.extend(
                             (f"{path}.{keyword}.{name}", item)
                             for name, item in value.items()
@@ -236,16 +240,16 @@ _BOOLEAN = _Shape("true or false", lambda value: isinstance(value, bool))
 _NUMBER = _Shape("a number", _is_number)
 _COUNT = _Shape("a whole number from 0", _is_count)
 _ARRAY = _Shape("a list", lambda value: isinstance(value, list))
-_OBJECT = _Shape("an object", lambda value: isinstance(value, Mapping))
+_OBJECT = _Shape("an object", lambda value: isinstance(value, dict))
 _SCHEMAS = _Shape("a list of schemas, not empty", lambda value: isinstance(value, list) and len(value) > 0)
 _NAMES = _Shape("a list of different names", _are_names)
 _NAME_LISTS = _Shape(
     "an object of lists of names",
-    lambda value: isinstance(value, Mapping) and all(map(_are_names, value.values())),
+    lambda value: isinstance(value, dict) and all(map(_are_names, value.values())),
 )
 _SWITCHES = _Shape(
     "an object of true and false",
-    lambda value: isinstance(value, Mapping) and all(isinstance(item, bool) for item in value.values()),
+    lambda value: isinstance(value, dict) and all(isinstance(item, bool) for item in value.values()),
 )
 _ANCHOR_NAME = _Shape(
     "a name of letters, digits, '-', '.' and '_'",
@@ -302,7 +306,7 @@ def _json_type(value: Any) -> str:
             return "a string"
         case list() | tuple():
             return "a list"
-        case Mapping():
+        case dict():
             return "an object"
         case _:
             return type(value).__name__

@@ -1,0 +1,21 @@
+#!/usr/bin/env python
+"""Django's command line for the demo site."""
+
+import os
+import sys
+
+
+def main() -> None:
+    """Run the command, with what the site keeps in ``var/`` in place."""
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
+
+    from django.core.management import execute_from_command_line
+
+    from project import var
+
+    var.prepare()
+    execute_from_command_line(sys.argv)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,185 @@
+"""Runs: who asked what, what came of it, and why not."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from django.contrib import admin
+from django.contrib.auth import get_user_model
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.template.loader import render_to_string
+from django.urls import reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
+
+from ..models import Run
+from ..models.fields import pretty_json
+from .display import STYLESHEET, code, json_code
+
+if TYPE_CHECKING:
+    _RunAdmin = admin.ModelAdmin[Run]
+else:
+    _RunAdmin = admin.ModelAdmin
+
+
+@admin.register(Run)
+class RunAdmin(_RunAdmin):
+    """Runs, read-only. A run that was deleted takes nothing else with it."""
+
+    list_display = ["created", "state", "chain_version", "who", "model", "tokens", "price", "took"]
+    list_filter = ["status", "chain", "origin"]
+    list_select_related = ["chain", "version", "user"]
+    date_hierarchy = "created"
+    show_full_result_count = False
+    fieldsets = [
+        (None, {"fields": ["state", "error_message", "chain", "version_link", "who", "origin", "uuid"]}),
+        (_("Input"), {"fields": ["input_json", "options_json"]}),
+        (_("Answer"), {"fields": ["answer"]}),
+        (
+            _("What it took"),
+            {"fields": ["model", "provider", "tokens", "price", "created", "first_after", "took", "reason"]},
+        ),
+        (
+            _("For the log"),
+            {
+                "fields": ["error_code", "error_detail_text", "generation_id", "times", "private_json"],
+                "classes": ["collapse"],
+            },
+        ),
+    ]
+
+    class Media:
+        css = STYLESHEET
+
+    def get_search_fields(self, request: HttpRequest) -> list[str]:
+        """The run's id and the user's name."""
+        return ["uuid", "=visitor", f"user__{get_user_model().USERNAME_FIELD}", "chain__slug"]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Run]:
+        """Without the texts where only a list is shown, and never with a version's body."""
+        runs = super().get_queryset(request).select_related("chain", "version", "user").defer("version__body")
+        if request.resolver_match is not None and "object_id" in request.resolver_match.kwargs:
+            return runs
+        return runs.defer(
+            "version__body", "input", "options", "parts", "private", "output", "error_message", "error_detail"
+        )
+
+    @admin.display(description=_("chain"), ordering="chain__title")
+    def chain_version(self, run: Run) -> str:
+        """The chain and the version's number."""
+        return f"{run.chain} {run.version}"
+
+    @admin.display(description=_("version"))
+    def version_link(self, run: Run) -> SafeString:
+        """Its number, linked to what was sent."""
+        address = reverse("admin:openrouter_app_chainversion_change", args=[run.version_id])
+        return format_html('<a href="{}">{}</a>', address, run.version)
+
+    @admin.display(description=_("owner"))
+    def who(self, run: Run) -> str:
+        """The user, the beginning of the visitor's id, or the system."""
+        if run.user is not None:
+            return str(run.user)
+        return gettext("visitor %(id)s") % {"id": str(run.visitor)[:8]} if run.visitor else gettext("system")
+
+    @admin.display(description=_("status"), ordering="status")
+    def state(self, run: Run) -> SafeString:
+        """Its status, in its colour."""
+        return format_html(
+            '<span class="openrouter-status" data-status="{}">{}</span>', run.status, run.get_status_display()
+        )
+
+    @admin.display(description=_("tokens"))
+    def tokens(self, run: Run) -> str:
+        """What was read and what was written."""
+        if run.prompt_tokens is None and run.completion_tokens is None:
+            return "-"
+        read, written = ("?" if n is None else f"{n:,}" for n in (run.prompt_tokens, run.completion_tokens))
+        return gettext("%(read)s in, %(written)s out") % {"read": read, "written": written}
+
+    @admin.display(description=_("cost"), ordering="cost")
+    def price(self, run: Run) -> str:
+        """In US dollars, as exact as it was said; an estimate is marked."""
+        if run.cost is None:
+            return "-"
+        return f"{'≈ ' if run.cost_estimated else ''}${run.cost.normalize():f}"
+
+    @admin.display(description=_("first token after"))
+    def first_after(self, run: Run) -> str:
+        """Seconds from its start to the first piece of the answer."""
+        return _seconds(run.started, run.first_token)
+
+    @admin.display(description=_("took"))
+    def took(self, run: Run) -> str:
+        """Seconds from its start to its end."""
+        return _seconds(run.started, run.ended)
+
+    @admin.display(description=_("input"))
+    def input_json(self, run: Run) -> SafeString:
+        """The values of the variables."""
+        return json_code(run.input)
+
+    @admin.display(description=_("options"))
+    def options_json(self, run: Run) -> SafeString | str:
+        """What the client set beside the chain's own options."""
+        return json_code(run.options) if run.options else "-"
+
+    @admin.display(description=_("answer"))
+    def answer(self, run: Run) -> SafeString | str:
+        """The parts so far, as text: nothing a model wrote is markup here."""
+        if not run.parts:
+            return "-"
+        parts = [_part(part) for part in run.parts]
+        return render_to_string("admin/openrouter_app/run/parts.html", {"parts": parts})
+
+    @admin.display(description=_("error detail"))
+    def error_detail_text(self, run: Run) -> SafeString | str:
+        """What the provider or the network said."""
+        return code(run.error_detail) if run.error_detail else "-"
+
+    @admin.display(description=_("times"))
+    def times(self, run: Run) -> SafeString:
+        """When what happened."""
+        names = ("created", "started", "first_token", "ended", "stop_requested_at")
+        return json_code({name: at.isoformat() for name in names if (at := getattr(run, name))})
+
+    @admin.display(description=_("kept from pages"))
+    def private_json(self, run: Run) -> SafeString | str:
+        """What no page may show."""
+        return json_code(run.private) if run.private else "-"
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """Runs are started on a chain's page, on the command line, or from code."""
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """What happened does not change."""
+        return False
+
+
+def _seconds(start: datetime | None, end: datetime | None) -> str:
+    return gettext("%(seconds).1f s") % {"seconds": (end - start).total_seconds()} if start and end else "-"
+
+
+def _part(part: Any) -> dict[str, Any]:
+    """One part for the template: ``type``, ``title``, ``text``, and a call's ``status`` and ``message``."""
+    kind = str(part.get("type", "?"))
+    match kind:
+        case "text" | "reasoning":
+            return {"type": kind, "title": kind, "text": part.get("text", "")}
+        case "step":
+            return {"type": kind, "title": " ".join(filter(None, (part.get("name"), part.get("model"))))}
+        case "call":
+            return {
+                "type": kind,
+                "title": part.get("name", ""),
+                "status": part.get("status", ""),
+                "text": part.get("raw") or pretty_json(part.get("arguments")),
+                "message": part.get("message") or part.get("error") or "",
+            }
+        case _:
+            return {"type": kind, "title": kind, "text": pretty_json(part)}

@@ -1,0 +1,60 @@
+"""Tools and the schemas of their arguments."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from django.contrib import admin, messages
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.utils.text import Truncator
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
+
+from ..engine.tools import schema_warnings
+from ..models import ToolSpec
+from .display import FORM_FIELDS, STYLESHEET
+
+if TYPE_CHECKING:
+    _ToolAdmin = admin.ModelAdmin[ToolSpec]
+else:
+    _ToolAdmin = admin.ModelAdmin
+
+MAX_WARNINGS = 5
+
+
+@admin.register(ToolSpec)
+class ToolSpecAdmin(_ToolAdmin):
+    """A tool; what is wrong with its schema is refused, what is odd about it is said after saving."""
+
+    list_display = ["name", "summary", "strict", "used_by"]
+    list_filter = ["strict"]
+    search_fields = ["name", "description"]
+    fields = ["name", "description", "schema", "strict"]
+    formfield_overrides = FORM_FIELDS
+
+    class Media:
+        css = STYLESHEET
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[ToolSpec]:
+        """With what the list shows."""
+        return super().get_queryset(request).prefetch_related("chains")
+
+    @admin.display(description=_("description"))
+    def summary(self, tool: ToolSpec) -> str:
+        """The beginning of the description."""
+        return Truncator(tool.description).chars(80) or "-"
+
+    @admin.display(description=_("used by"))
+    def used_by(self, tool: ToolSpec) -> str:
+        """The chains that offer it."""
+        return ", ".join(str(chain) for chain in tool.chains.all()) or "-"
+
+    def save_model(self, request: HttpRequest, obj: ToolSpec, form: Any, change: bool) -> None:
+        """Save, and speak of what is allowed but surely not meant."""
+        super().save_model(request, obj, form, change)
+        warnings = list(schema_warnings(obj.schema))
+        for warning in warnings[:MAX_WARNINGS]:
+            messages.warning(request, warning)
+        if (more := len(warnings) - MAX_WARNINGS) > 0:
+            messages.warning(request, gettext("And %(count)d more like these.") % {"count": more})

@@ -1,0 +1,23 @@
+"""The app as Django sees it. Nothing is opened, read or sent at start-up; only the checks are registered."""
+
+from __future__ import annotations
+
+from django.apps import AppConfig
+from django.utils.translation import gettext_lazy as _
+
+
+class OpenRouterAppConfig(AppConfig):
+    """``INSTALLED_APPS += ["openrouter_app"]``."""
+
+    name = "openrouter_app"
+    label = "openrouter_app"
+    verbose_name = _("OpenRouter chains")
+    default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        """Register the system checks, and let the engine ask this site's settings."""
+        from . import checks  # noqa: F401
+        from .conf import engine_defaults
+        from .engine.chains.model import set_defaults
+
+        set_defaults(engine_defaults)

@@ -1,0 +1,133 @@
+"""The settings of this app: the one dict ``OPENROUTER``, typed, with a default for every key.
+
+Read late and never cached, so a test that overrides a setting, or a site that computes one,
+sees it at once::
+
+    from openrouter_app.conf import get_settings
+
+    get_settings().BASE_URL
+
+The checks in `openrouter_app.checks` report every mistake at start-up; ``get_settings()`` raises
+`ImproperlyConfigured` with the same sentences for a site that runs without them.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, get_type_hints
+
+import msgspec
+from django.conf import settings as django_settings
+from django.core.exceptions import ImproperlyConfigured
+
+from .engine.chains.model import Defaults
+from .engine.client import Timeouts
+
+Seconds = Annotated[float, msgspec.Meta(gt=0)]
+Count = Annotated[int, msgspec.Meta(gt=0)]
+
+
+class Settings(msgspec.Struct, frozen=True):
+    """What ``OPENROUTER`` says, with the defaults filled in. Its ``repr`` never shows a key."""
+
+    API_KEY: str = ""
+    """The site's own key at OpenRouter; empty where every user brings one, or the server needs none."""
+    BASE_URL: str = "https://openrouter.ai/api/v1"
+    """The full prefix of the API. Plain ``http`` only to this machine, see the next one."""
+    ALLOW_INSECURE_BASE_URL: bool = False
+    """Send the key over plain ``http`` to another machine all the same."""
+    APP_URL: str = ""
+    """The site's address, sent as ``HTTP-Referer``: OpenRouter shows it in its rankings."""
+    APP_TITLE: str = ""
+    """The site's name, sent beside it."""
+    ALLOWED_ORIGINS: tuple[str, ...] = ()
+    """Origins (``https://app.example.com``) that may open the websocket beside the site's own host."""
+    WEBSOCKET_PATH: str = "/ws/openrouter/"
+    """Where the websocket listens; the pages connect to it."""
+    HEARTBEAT: Seconds = 20
+    """Seconds of silence after which a page asks whether the server is there."""
+    MAX_FRAME: Count = 65_536
+    """Bytes of the longest frame a page may send."""
+    CONNECT_TIMEOUT: Seconds = 5
+    """Seconds until a connection to OpenRouter must stand."""
+    FIRST_CONTENT_TIMEOUT: Seconds = 60
+    """Seconds until the first piece of an answer must have come."""
+    IDLE_TIMEOUT: Seconds = 45
+    """Seconds an answer may be silent once it has begun."""
+    TOTAL_TIMEOUT: Seconds = 600
+    """Seconds a run may take in all."""
+    MAX_RUNS_PER_SOCKET: Count = 20
+    """Unfinished runs one socket may have at a time."""
+    ENCRYPTION_KEYS: tuple[str, ...] = ()
+    """Keys, newest first, that will encrypt what users store here; not used yet."""
+
+    def __repr__(self) -> str:
+        shown = (
+            f"{name}={'<hidden>' if name in SECRET and value else repr(value)}"
+            for name, value in msgspec.structs.asdict(self).items()
+        )
+        return f"Settings({', '.join(shown)})"
+
+
+SECRET = frozenset({"API_KEY", "ENCRYPTION_KEYS"})
+_TYPES = get_type_hints(Settings, include_extras=True)
+
+
+class Mistake(msgspec.Struct, frozen=True):
+    """One thing wrong with ``OPENROUTER``: a sentence and, where there is one, the way out."""
+
+    message: str
+    hint: str = ""
+
+
+def get_settings() -> Settings:
+    """The settings as they are now. Raises `ImproperlyConfigured` for a mistake in them."""
+    given = getattr(django_settings, "OPENROUTER", {})
+    for mistake in mistakes(given):
+        raise ImproperlyConfigured(" ".join(filter(None, (mistake.message, mistake.hint))))
+    return Settings(**{name: msgspec.convert(value, _TYPES[name]) for name, value in given.items()})
+
+
+def mistakes(given: object) -> Iterator[Mistake]:
+    """Every unknown key and wrong value in ``given``, the value of the setting ``OPENROUTER``."""
+    if not isinstance(given, Mapping):
+        yield Mistake(f"The setting OPENROUTER must be a dict, not {type(given).__name__}.")
+        return
+    for name, value in given.items():
+        if name not in _TYPES:
+            yield Mistake(f"OPENROUTER has no setting {name!r}.", hint=_meant(name))
+        elif problem := _wrong(name, value):
+            yield Mistake(f"OPENROUTER[{name!r}] is wrong: {problem}.")
+
+
+def _meant(name: object) -> str:
+    close = difflib.get_close_matches(str(name).upper(), _TYPES, n=1)
+    return f"Did you mean {close[0]!r}?" if close else f"The settings are {', '.join(_TYPES)}."
+
+
+def _wrong(name: str, value: Any) -> str:
+    """What is wrong with the value, in msgspec's words (they name types and bounds, never the value)."""
+    try:
+        msgspec.convert(value, _TYPES[name])
+    except msgspec.ValidationError as error:
+        return str(error)[:1].lower() + str(error)[1:]
+    return ""
+
+
+def engine_defaults() -> Defaults:
+    """What `ChatOpenRouter` takes where its caller said nothing: this site's settings, read now."""
+    settings = get_settings()
+    return Defaults(
+        api_key=settings.API_KEY,
+        base_url=settings.BASE_URL,
+        app_url=settings.APP_URL,
+        app_title=settings.APP_TITLE,
+        allow_insecure_base_url=settings.ALLOW_INSECURE_BASE_URL,
+        timeouts=Timeouts(
+            connect=settings.CONNECT_TIMEOUT,
+            first_content=settings.FIRST_CONTENT_TIMEOUT,
+            idle=settings.IDLE_TIMEOUT,
+            total=settings.TOTAL_TIMEOUT,
+        ),
+    )

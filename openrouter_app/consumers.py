@@ -1,0 +1,208 @@
+"""The websocket's face: frames in, calls to `openrouter_app.runs`, frames out.
+
+No handler waits for an answer to be written: Channels awaits one handler at a time, so one that did
+could not hear a stop. Each followed run has a task of its own that passes its updates on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import aclosing, suppress
+from typing import Any
+from uuid import UUID, uuid4
+
+from channels.generic.websocket import AsyncWebsocketConsumer
+from django.utils.translation import gettext as _
+
+from . import identity, protocol, runs
+from .conf import Settings, get_settings
+from .engine.errors import OpenRouterError
+from .models import Owner, Run
+from .runs import Refused, Snapshot, Start
+
+log = logging.getLogger("openrouter_app.websocket")
+
+SESSION_GONE = 4401
+TOO_LARGE = 1009
+RECHECK = 25.0
+"""Seconds between two looks at whether the socket's session still stands."""
+
+
+class RunConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
+    """One page's socket; it may carry many runs. Leaving stops none, but for visitors without a session."""
+
+    async def connect(self) -> None:
+        self.settings: Settings = get_settings()
+        self.followed: dict[UUID, asyncio.Task[None]] = {}
+        self.ephemeral: set[UUID] = set()
+        self.owner: Owner = await identity.owner_of(self.scope) or Owner.of_visitor(uuid4(), ephemeral=True)
+        await self.accept()
+        await self._send(
+            protocol.Hello(protocol.PROTOCOL, self.settings.HEARTBEAT, self.settings.MAX_FRAME, [])
+        )
+        self.recheck = asyncio.create_task(self._recheck())
+
+    async def disconnect(self, code: int) -> None:
+        if not hasattr(self, "recheck"):
+            return
+        for task in (*self.followed.values(), self.recheck):
+            task.cancel()
+        # Nobody else can ever see these runs: an answer without a reader only costs.
+        for run in self.ephemeral:
+            with suppress(Refused):
+                await runs.stop(self.owner, run, by="socket")
+
+    async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
+        if len(text_data or bytes_data or "") > 4 * self.settings.MAX_FRAME:
+            await self.close(TOO_LARGE)
+            return
+        try:
+            frame = protocol.decode(text_data, max_frame=self.settings.MAX_FRAME)
+        except protocol.BadFrame as error:
+            await self._send(protocol.Error(error.code, error.message, id=error.id))
+            return
+        if isinstance(frame, protocol.Ping):
+            await self._send(protocol.Pong())
+            return
+        try:
+            if not await self._still_welcome():
+                return
+            await _HANDLERS[type(frame)](self, frame)
+        except Refused as error:
+            await self._refuse(frame, error.code, error.message, error.details)
+        except OpenRouterError as error:
+            await self._refuse(frame, error.code, error.message)
+        except Exception:
+            log.exception("a %s frame failed", type(frame).__name__)
+            await self._refuse(frame, "provider", _("Something went wrong on this site. Try again later."))
+
+    async def _start(self, frame: protocol.RunStart) -> None:
+        if frame.conversation is not None or frame.parent is not None:
+            raise Refused(
+                "invalid_input", _("This chain keeps no conversation: leave out conversation and parent.")
+            )
+        self._check_room()
+        run = await runs.start(
+            Start(
+                owner=self.owner,
+                chain=frame.chain,
+                input=frame.input,
+                client_id=frame.id,
+                version=frame.version,
+                options=frame.options,
+                origin=Run.Origin.WEBSOCKET,
+            )
+        )
+        if self.owner.ephemeral:
+            self.ephemeral.add(run)
+        await self._send(protocol.RunAccepted(frame.id, run, None))
+        self._follow(run)
+
+    async def _follow_frame(self, frame: protocol.RunFollow) -> None:
+        run = _run_of(frame)
+        if run not in self.followed:
+            self._check_room()
+        await runs.check_owner(self.owner, run)
+        self._follow(run)
+
+    async def _unfollow(self, frame: protocol.RunUnfollow) -> None:
+        if (task := self.followed.pop(_run_of(frame), None)) is not None:
+            task.cancel()
+
+    async def _stop(self, frame: protocol.RunStop) -> None:
+        run = _run_of(frame)
+        await runs.stop(self.owner, run)
+        if run not in self.followed:
+            # Who stops without following is told once how it ended.
+            self._follow(run)
+
+    async def _decide(self, frame: protocol.ToolDecide) -> None:
+        run = _run_of(frame)
+        await runs.check_owner(self.owner, run)
+        raise Refused("not_found", _("No tool call of this run waits for a decision."))
+
+    def _check_room(self) -> None:
+        if len(self.followed) >= self.settings.MAX_RUNS_PER_SOCKET:
+            raise Refused(
+                "limit",
+                _("This page already follows %d runs. Wait for one to end, or stop one.")
+                % len(self.followed),
+            )
+
+    def _follow(self, run: UUID) -> None:
+        """Begin anew with a snapshot; a stream that was there ends first, so nothing comes twice."""
+        if (earlier := self.followed.pop(run, None)) is not None:
+            earlier.cancel()
+        self.followed[run] = asyncio.create_task(self._pass_on(run))
+
+    async def _pass_on(self, run: UUID) -> None:
+        """Send what happens to a run until it has ended, or nobody wants to know."""
+        try:
+            async with aclosing(runs.follow(self.owner, run)) as updates:
+                async for update in updates:
+                    if isinstance(update, Snapshot):
+                        await self._send(protocol.RunSnapshot(update.run, update.seq, update.state))
+                    else:
+                        await self._send(
+                            protocol.RunEvents(update.run, update.after, update.seq, update.events)
+                        )
+        except Refused as error:
+            await self._send(protocol.Error(error.code, error.message, run=str(run)))
+        except Exception:
+            log.exception("following run %s failed", run)
+            message = _("The connection to this run was lost. Reload the page.")
+            await self._send(protocol.Error("provider", message, run=str(run)))
+        finally:
+            if self.followed.get(run) is asyncio.current_task():
+                del self.followed[run]
+
+    async def _still_welcome(self) -> bool:
+        """Whether the session of this socket still stands; otherwise the socket is closed."""
+        if self.owner.ephemeral or await identity.owner_of(self.scope, fresh=True) == self.owner:
+            return True
+        await self.close(SESSION_GONE)
+        return False
+
+    async def _recheck(self) -> None:
+        while True:
+            await asyncio.sleep(RECHECK)
+            if not await self._still_welcome():
+                return
+
+    async def _refuse(
+        self, frame: Any, code: str, message: str, details: dict[str, Any] | None = None
+    ) -> None:
+        run = getattr(frame, "run", None)
+        await self._send(
+            protocol.Error(
+                code,
+                message,
+                id=getattr(frame, "id", None),
+                run=run[:64] if run else None,
+                call=getattr(frame, "call", None),
+                details=details,
+            )
+        )
+
+    async def _send(self, frame: protocol.ServerFrame) -> None:
+        await self.send(text_data=protocol.encode(frame))
+
+
+def _run_of(
+    frame: protocol.RunFollow | protocol.RunUnfollow | protocol.RunStop | protocol.ToolDecide,
+) -> UUID:
+    run = protocol.uuid_of(frame.run)
+    if run is None:
+        # Malformed, foreign and missing ids get the same answer.
+        raise Refused("not_found", _("There is no such run."))
+    return run
+
+
+_HANDLERS: dict[type, Any] = {
+    protocol.RunStart: RunConsumer._start,
+    protocol.RunFollow: RunConsumer._follow_frame,
+    protocol.RunUnfollow: RunConsumer._unfollow,
+    protocol.RunStop: RunConsumer._stop,
+    protocol.ToolDecide: RunConsumer._decide,
+}

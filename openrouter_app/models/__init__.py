@@ -1,0 +1,32 @@
+"""What is stored. Staff edit prompts, tools and chains; publishing freezes a version; a run executes one.
+
+=================  =============================================================
+`PromptTemplate`   ordered `PromptRow` rows: a role and a text with variables
+`ToolSpec`         a tool a model may call
+`Chain`            prompt, model, tools, options; who may run it
+`ChainVersion`     a chain by value, as it was published; never changes
+`Label`            a name that points to a version; `DEFAULT_LABEL` is what runs
+`Run`              one execution of one version, and its result
+`Owner`            whose run it is (a value, not a table)
+=================  =============================================================
+"""
+
+from .chains import Chain
+from .owners import Owner
+from .prompts import PromptRow, PromptTemplate
+from .runs import Run
+from .tools import ToolSpec
+from .versions import DEFAULT_LABEL, ChainVersion, ImmutableError, Label
+
+__all__ = [
+    "DEFAULT_LABEL",
+    "Chain",
+    "ChainVersion",
+    "ImmutableError",
+    "Label",
+    "Owner",
+    "PromptRow",
+    "PromptTemplate",
+    "Run",
+    "ToolSpec",
+]

@@ -1,0 +1,20 @@
+"""Why a run was not started, followed or stopped: nothing was left behind."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..engine.errors import OpenRouterError
+
+
+class Refused(OpenRouterError):
+    """A request this app refuses. ``code`` is the protocol's, ``message`` a sentence for people.
+
+    Codes: ``not_found`` (also for what is somebody else's), ``forbidden``, ``unpublished``,
+    ``invalid_input`` (``details`` may name ``variables`` or ``options``), ``limit``.
+    """
+
+    def __init__(self, code: str, message: str, details: dict[str, Any] | None = None) -> None:
+        super().__init__(message)
+        self.code = code
+        self.details = details

@@ -1,0 +1,176 @@
+"""From a request to a queued run: may this owner run this chain, with this input?
+
+Everything here is one synchronous function in one short transaction, for the caller to run in a
+database thread. What it answers holds values, not rows: the run that follows asks the database for
+nothing while it streams.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from django.contrib.auth import get_user_model
+from django.db import IntegrityError, transaction
+from django.utils.translation import gettext as _
+
+from ..engine.errors import OpenRouterError
+from ..engine.messages import Message
+from ..engine.prompts import MessagesPlaceholder, format_rows, prompt_row
+from ..models import DEFAULT_LABEL, Chain, ChainVersion, Owner, Run
+from .refusals import Refused
+
+MAX_CLIENT_ID = 64
+
+
+class Start(msgspec.Struct, frozen=True):
+    """What is to be run. ``client_id`` makes the start idempotent: the same one gives the same run."""
+
+    owner: Owner
+    chain: str
+    input: Mapping[str, str]
+    client_id: str | None = None
+    version: str | int | None = None
+    options: Mapping[str, Any] = {}
+    origin: str = Run.Origin.PYTHON
+
+
+class Prepared(msgspec.Struct, frozen=True):
+    """A queued run, and all that is needed to execute it."""
+
+    run: UUID
+    chain: str
+    version: int | None
+    input: dict[str, str]
+    body: dict[str, Any]
+    messages: tuple[Message, ...]
+    options: dict[str, Any]
+
+
+def prepare(start: Start) -> Prepared | UUID:
+    """Check the request and make the run's row; for a ``client_id`` that was used, that run's id.
+
+    Raises `Refused`; then nothing was written.
+    """
+    owner = start.owner
+    if start.client_id is not None and not (
+        0 < len(start.client_id) <= MAX_CLIENT_ID and start.client_id.isprintable()
+    ):
+        raise Refused("invalid_input", _("A run's id has 1 to %d printable characters.") % MAX_CLIENT_ID)
+    if earlier := _earlier(start):
+        return earlier
+    # PostgreSQL refuses U+0000 in a parameter
+    slug = start.chain.replace("\x00", "")
+    chain = Chain.objects.filter(slug=slug).prefetch_related("labels__version").first()
+    if chain is None:
+        raise Refused("not_found", _("There is no chain “%s”.") % slug[:100])
+    user = get_user_model().objects.filter(pk=owner.user_id).first() if owner.user_id is not None else None
+    _check_access(chain, owner, user)
+    version, label = _version(chain, start.version, user if not owner.is_system else None, owner)
+    values = _input(version.body, start.input)
+    options = _options(version.body, start.options, owner)
+    try:
+        messages = format_rows((prompt_row(role, text) for role, text in version.body["messages"]), values)
+    except OpenRouterError as error:
+        raise Refused("invalid_input", error.message) from error
+    run = Run(
+        user_id=owner.user_id,
+        visitor=owner.visitor,
+        client_id=start.client_id,
+        origin=start.origin,
+        chain=chain,
+        version=version,
+        label=label,
+        input=dict(start.input),
+        options=options,
+    )
+    try:
+        with transaction.atomic():
+            run.save(force_insert=True)
+    except IntegrityError:
+        # The same start came twice at once: the other one was first.
+        if earlier := _earlier(start):
+            return earlier
+        raise
+    return Prepared(run.uuid, chain.slug, version.number, dict(start.input), version.body, messages, options)
+
+
+def _earlier(start: Start) -> UUID | None:
+    if start.client_id is None or start.owner.is_system:
+        return None
+    mine = Run.objects.for_owner(start.owner).filter(client_id=start.client_id)
+    return mine.values_list("uuid", flat=True).first()
+
+
+def _check_access(chain: Chain, owner: Owner, user: Any) -> None:
+    if not chain.enabled:
+        raise Refused("forbidden", _("This chain is switched off."))
+    if owner.is_system or chain.may_be_run_by(user):
+        return
+    if user is None and chain.access == Chain.Access.AUTHENTICATED:
+        raise Refused("forbidden", _("Sign in to run this chain."))
+    raise Refused("forbidden", _("You may not run this chain."))
+
+
+def _version(chain: Chain, wanted: str | int | None, user: Any, owner: Owner) -> tuple[ChainVersion, str]:
+    """The version to run and the label it was found by; anything but the default needs a permission."""
+    if wanted is None or wanted == DEFAULT_LABEL:
+        if (published := chain.published) is None:
+            raise Refused("unpublished", _("This chain has not been published yet. Publish it in the admin."))
+        return published, DEFAULT_LABEL
+    if not owner.is_system and not (user is not None and user.has_perm("openrouter_app.change_chain")):
+        raise Refused("forbidden", _("Only who may change this chain can choose its version."))
+    number = (
+        int(wanted) if str(wanted).isascii() and str(wanted).isdigit() and len(str(wanted)) < 10 else None
+    )
+    if number is not None:
+        if (version := chain.versions.filter(number=number).first()) is not None:
+            return version, ""
+    elif (
+        found := chain.labels.filter(name=str(wanted)[:50].replace("\x00", ""))
+        .select_related("version")
+        .first()
+    ) is not None:
+        return found.version, found.name
+    raise Refused("not_found", _("This chain has no version “%s”.") % str(wanted)[:50])
+
+
+def _input(body: Mapping[str, Any], given: Mapping[str, str]) -> dict[str, Any]:
+    """The values for the prompt: exactly its variables. Placeholders are never filled from outside."""
+    rows = [prompt_row(role, text) for role, text in body["messages"]]
+    placeholders = [row.variable for row in rows if isinstance(row, MessagesPlaceholder)]
+    wanted = {
+        name: None
+        for row in rows
+        if not isinstance(row, MessagesPlaceholder)
+        for name in row.template.variables
+    }
+    if missing := [name for name in wanted if name not in given]:
+        raise Refused(
+            "invalid_input",
+            _("A value is missing for: %s.") % ", ".join(missing),
+            {"variables": missing},
+        )
+    if unknown := [name for name in given if name not in wanted]:
+        named = [name[:100] for name in unknown[:10]]
+        raise Refused(
+            "invalid_input",
+            _("This chain has no variable: %(unknown)s. Its variables are: %(known)s.")
+            % {"unknown": ", ".join(named), "known": ", ".join(wanted) or "-"},
+            {"variables": named},
+        )
+    return {**given, **{name: [] for name in placeholders}}
+
+
+def _options(body: Mapping[str, Any], given: Mapping[str, Any], owner: Owner) -> dict[str, Any]:
+    allowed = body["client_options"]
+    if not owner.is_system and (refused := [name for name in given if name not in allowed]):
+        named = [name[:100] for name in refused[:10]]
+        raise Refused(
+            "invalid_input",
+            _("This chain does not let you set: %s.") % ", ".join(named),
+            {"options": named},
+        )
+    return dict(given)

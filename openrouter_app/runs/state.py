@@ -1,0 +1,255 @@
+"""The fold of a run's log: what a page shows, at any moment.
+
+``apply(event)`` takes the state on and answers the event as pages get it (tool arguments as
+operations instead of text). It costs O(event), never O(answer so far): text is kept in pieces and
+joined when a snapshot is asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from ..engine.arguments import ProgressiveArguments
+from ..engine.partial_json import merge
+from .events import (
+    Event,
+    Failed,
+    Finished,
+    Interrupted,
+    Reasoning,
+    Started,
+    StepStarted,
+    Stopped,
+    Text,
+    ToolArguments,
+    ToolInvalid,
+    ToolReady,
+    ToolStarted,
+    UsageTotals,
+)
+
+FINAL = frozenset({"done", "stopped", "failed", "interrupted"})
+_UNFINISHED_CALLS = frozenset({"writing", "waiting", "approved", "running"})
+
+PageEvent = dict[str, Any]
+"""An event as it stands in a ``run.events`` frame: its ``type`` first."""
+
+
+class _Growing:
+    """A text or reasoning part."""
+
+    __slots__ = ("fields", "pieces")
+
+    def __init__(self, kind: str) -> None:
+        self.fields: dict[str, Any] = {"type": kind, "text": ""}
+        self.pieces: list[str] = []
+
+    def shown(self) -> dict[str, Any]:
+        if len(self.pieces) > 1:
+            self.pieces[:] = ["".join(self.pieces)]
+        self.fields["text"] = self.pieces[0] if self.pieces else ""
+        return dict(self.fields)
+
+
+class _Call:
+    """A call part. While it is written, its arguments are those of the text so far."""
+
+    __slots__ = ("fields", "progress")
+
+    def __init__(self, call: str, name: str) -> None:
+        self.fields: dict[str, Any] = {
+            "type": "call",
+            "call": call,
+            "name": name,
+            "arguments": {},
+            "status": "writing",
+        }
+        self.progress: ProgressiveArguments | None = ProgressiveArguments()
+
+    def settle(self, **fields: Any) -> None:
+        """The arguments do not grow any more: they are those given, or as far as they came."""
+        if self.progress is not None and "arguments" not in fields:
+            self.fields["arguments"] = self.progress.snapshot()
+        self.progress = None
+        self.fields.update(fields)
+
+    def shown(self) -> dict[str, Any]:
+        fields = dict(self.fields)
+        if self.progress is not None:
+            fields["arguments"] = self.progress.snapshot()
+            if self.progress.open is not None:
+                fields["open"] = self.progress.open
+        return fields
+
+
+class _Fixed:
+    """A part that does not grow."""
+
+    __slots__ = ("fields",)
+
+    def __init__(self, **fields: Any) -> None:
+        self.fields = fields
+
+    def shown(self) -> dict[str, Any]:
+        return dict(self.fields)
+
+
+class RunState:
+    """A run as a page sees it: ``status``, ``parts`` and the rest of the protocol's ``state``."""
+
+    def __init__(self, *, chain: str, version: int | None, input: Mapping[str, str]) -> None:
+        self.status = "queued"
+        self.chain = chain
+        self.version = version
+        self.input = dict(input)
+        self.usage: PageEvent | None = None
+        self.reason: str | None = None
+        self.error: dict[str, Any] | None = None
+        self.output: Any = None
+        self._parts: list[_Growing | _Call | _Fixed] = []
+        self._calls: dict[str, _Call] = {}
+
+    @property
+    def is_final(self) -> bool:
+        """Whether the last event has come."""
+        return self.status in FINAL
+
+    @property
+    def next_part(self) -> int:
+        """The index a new part gets."""
+        return len(self._parts)
+
+    def apply(self, event: Event) -> PageEvent:
+        """Take the state past this event; answers it as pages get it."""
+        match event:
+            case Text(part, delta):
+                self._grow(part, "text", delta)
+                return {"type": "text", "part": part, "delta": delta}
+            case ToolArguments(call, text):
+                return {"type": "tool.arguments", "call": call, "ops": self._argue(call, text)}
+            case Reasoning(part, delta, ms):
+                self._grow(part, "reasoning", delta).fields["ms"] = ms
+            case Started():
+                self.status = "running"
+            case StepStarted():
+                self._parts.append(_Fixed(**_fields(event, leave_out=("part",))))
+            case ToolStarted(_, call, name):
+                self._calls[call] = opened = _Call(call, name)
+                self._parts.append(opened)
+            case ToolReady(call, arguments):
+                self._calls[call].settle(status="ready", arguments=arguments)
+            case ToolInvalid(call, raw, message):
+                self._calls[call].settle(status="invalid", raw=raw, message=message)
+            case UsageTotals():
+                self.usage = _fields(event, leave_out=("type",))
+            case Finished(reason, output):
+                self.reason, self.output = reason, output
+                self._end("done")
+            case Stopped():
+                self._end("stopped")
+            case Failed() | Interrupted():
+                self.error = _fields(event, leave_out=("type",))
+                self._end("failed" if isinstance(event, Failed) else "interrupted")
+        return _fields(event)
+
+    def parts(self) -> list[dict[str, Any]]:
+        """Every part as it is now, independent of what comes. Costs O(answer)."""
+        return [part.shown() for part in self._parts]
+
+    def parts_at_end(self) -> list[dict[str, Any]]:
+        """`parts`, as the last event will leave them: no call stays unfinished."""
+        parts = self.parts()
+        for part in parts:
+            if part["type"] == "call" and part["status"] in _UNFINISHED_CALLS:
+                part["status"] = "cancelled"
+                part.pop("open", None)
+        return parts
+
+    def text(self) -> str:
+        """All text parts joined: the answer without its tools and its reasoning."""
+        return "".join(part["text"] for part in self.parts() if part["type"] == "text")
+
+    def calls(self) -> list[dict[str, Any]]:
+        """The calls that are written and valid, as ``{name, arguments}``: a tools chain's output."""
+        return [
+            {"name": call.fields["name"], "arguments": call.fields["arguments"]}
+            for call in self._calls.values()
+            if call.fields["status"] == "ready"
+        ]
+
+    def snapshot(self) -> dict[str, Any]:
+        """The protocol's ``state``. Costs O(answer)."""
+        state: dict[str, Any] = {
+            "status": self.status,
+            "chain": self.chain,
+            "version": self.version,
+            "conversation": None,
+            "message": None,
+            "parent": None,
+            "input": self.input,
+            "parts": self.parts(),
+        }
+        for name in ("usage", "reason", "error", "output"):
+            if (value := getattr(self, name)) is not None:
+                state[name] = value
+        return state
+
+    def _grow(self, index: int, kind: str, delta: str) -> _Growing:
+        if index == len(self._parts):
+            self._parts.append(_Growing(kind))
+        part = self._parts[index]
+        assert isinstance(part, _Growing)  # noqa: S101 - the owner opens each part once, with one kind
+        part.pieces.append(delta)
+        return part
+
+    def _argue(self, call: str, text: str) -> list[Any]:
+        progress = self._calls[call].progress
+        return [] if progress is None else list(progress.feed(text))
+
+    def _end(self, status: str) -> None:
+        self.status = status
+        for call in self._calls.values():
+            if call.fields["status"] in _UNFINISHED_CALLS:
+                call.settle(status="cancelled")
+
+
+def _fields(event: msgspec.Struct, leave_out: tuple[str, ...] = ()) -> dict[str, Any]:
+    fields: dict[str, Any] = msgspec.to_builtins(event)
+    for name in leave_out:
+        del fields[name]
+    return fields
+
+
+def merged(events: list[PageEvent]) -> list[PageEvent]:
+    """The same events with neighbouring appends to one part or call made one."""
+    result: list[PageEvent] = []
+    pieces: list[str] = []
+    for event in events:
+        last = result[-1] if result else None
+        kind = event["type"]
+        if last is not None and last["type"] == kind:
+            if kind in ("text", "reasoning") and last["part"] == event["part"]:
+                pieces.append(event["delta"])
+                if kind == "reasoning":
+                    last["ms"] = event["ms"]
+                continue
+            if kind == "tool.arguments" and last["call"] == event["call"]:
+                merge(last["ops"], event["ops"])
+                continue
+        _join(result, pieces)
+        result.append(dict(event))
+        if kind == "tool.arguments":
+            result[-1]["ops"] = list(event["ops"])  # other followers hold the same event
+        if kind in ("text", "reasoning"):
+            pieces.append(event["delta"])
+    _join(result, pieces)
+    return result
+
+
+def _join(result: list[PageEvent], pieces: list[str]) -> None:
+    if pieces:
+        result[-1]["delta"] = "".join(pieces)
+        pieces.clear()

@@ -1,0 +1,131 @@
+/**
+ * A run on the page: its parts as they come, the error it may end with, and what it used.
+ *
+ * It listens to the run and paints at most once per animation frame, only where something has
+ * changed. In a hidden tab there are no frames: then the places are kept, not the changes, so
+ * nothing piles up.
+ */
+
+import { element } from "./element.js";
+import { parsePointer } from "./operations.js";
+import { partView } from "./part-views.js";
+import { usageLine } from "./usage-line.js";
+import { asText } from "./value-view.js";
+
+/** @typedef {import("./part-views.js").PartView} PartView */
+
+export class AnswerView {
+  /** @type {PartView[]} */
+  #views = [];
+  /** @type {Set<string>} places to be painted */
+  #changes = new Set([""]);
+  #frame = 0;
+
+  /**
+   * @param {import("./client.js").Run} run
+   * @param {Record<string, string>} input what was asked
+   * @param {import("./strings.js").Strings} strings
+   * @param {() => void} retry what "Try again" does
+   */
+  constructor(run, input, strings, retry) {
+    this.run = run;
+    this.input = input;
+    this.strings = strings;
+    this.retry = retry;
+    this.status = element("span", { class: "openrouter-status" });
+    this.parts = element("div", { class: "openrouter-parts", role: "log", "aria-live": "off" });
+    this.parts.setAttribute("aria-label", strings.text("answer"));
+    this.problem = element("div", { class: "openrouter-problem", role: "alert", hidden: "" });
+    this.usage = element("footer", { class: "openrouter-usage" });
+    this.element = element(
+      "article",
+      { class: "openrouter-answer" },
+      this.status,
+      this.parts,
+      this.problem,
+      this.usage,
+    );
+  }
+
+  connect() {
+    this.run.addEventListener("change", this.#note);
+    this.#paint();
+  }
+
+  disconnect() {
+    this.run.removeEventListener("change", this.#note);
+    cancelAnimationFrame(this.#frame);
+  }
+
+  /** @param {Event} event */
+  #note = (event) => {
+    for (const place of /** @type {CustomEvent} */ (event).detail) this.#changes.add(place);
+    this.#frame ||= requestAnimationFrame(() => this.#paint());
+  };
+
+  #paint() {
+    const changes = this.#changes;
+    this.#frame = 0;
+    this.#changes = new Set();
+    if (changes.has("") || changes.has("/parts")) this.#paintParts();
+    else for (const place of changes) this.#paintPlace(parsePointer(place) ?? []);
+    this.#paintFrame();
+  }
+
+  /** All parts. Those whose type is still the same keep their elements. */
+  #paintParts() {
+    const { parts } = this.run.state;
+    for (const view of this.#views.splice(parts.length)) view.element.remove();
+    parts.forEach((_, at) => this.#paintPart(at, []));
+  }
+
+  /** @param {string[]} place */
+  #paintPlace([field, at, ...tokens]) {
+    if (field === "parts" && Number(at) < this.run.state.parts.length) this.#paintPart(Number(at), tokens);
+  }
+
+  /** @param {number} at @param {string[]} tokens */
+  #paintPart(at, tokens) {
+    const part = this.run.state.parts[at];
+    const view = this.#views[at];
+    if (view?.type === part.type) {
+      view.update(part, tokens);
+      return;
+    }
+    const made = Object.assign(partView(part.type, this.strings), { type: part.type });
+    if (view) view.element.replaceWith(made.element);
+    else this.parts.append(made.element);
+    this.#views[at] = made;
+    made.update(part, []);
+  }
+
+  /** What stands around the parts. */
+  #paintFrame() {
+    const { state, final } = this.run;
+    const last = state.parts.at(-1)?.type;
+    this.element.dataset.status = state.status;
+    this.element.classList.toggle("is-live", !final);
+    this.element.classList.toggle("is-thinking", state.status === "running" && (!last || last === "step"));
+    this.parts.setAttribute("aria-busy", String(!final));
+    this.status.textContent = this.strings.text(`status.${state.status}`);
+    this.#paintProblem(state.error);
+    if (final || state.usage) this.usage.replaceChildren(...usageLine(state, this.strings));
+  }
+
+  /** Shown once and then left alone, or it would be read out again. */
+  /** @param {any} error */
+  #paintProblem(error) {
+    if (!error || !this.problem.hidden) return;
+    const { strings } = this;
+    const advice = [`advice.${asText(error.code)}`, error.retryable === true ? "advice.retry" : "advice"];
+    const key = advice.find((name) => strings.has(name));
+    this.problem.append(element("p", { class: "openrouter-problem__what", dir: "auto" }, asText(error.message)));
+    if (key) this.problem.append(element("p", {}, strings.text(key)));
+    if (error.retryable === true) {
+      const button = element("button", { type: "button", class: "openrouter-button" }, strings.text("retry"));
+      button.addEventListener("click", () => this.retry());
+      this.problem.append(button);
+    }
+    this.problem.hidden = false;
+  }
+}

@@ -1,0 +1,86 @@
+/**
+ * A tool call as a card: the tool's name, its arguments filling in while the model writes them,
+ * how far it has come, and what came of it.
+ */
+
+import { element } from "./element.js";
+import { parsePointer } from "./operations.js";
+import { ValueView, asText } from "./value-view.js";
+
+/** Whoever has got this far has said all his arguments: none are none. */
+const SAID = new Set(["ready", "waiting", "approved", "denied", "running", "done", "failed"]);
+
+export class CallCard {
+  /** @type {HTMLElement | null} the value that grows now */
+  #growing = null;
+
+  /** @param {import("./strings.js").Strings} strings */
+  constructor(strings) {
+    this.strings = strings;
+    this.name = element("h3", { class: "openrouter-card__name", dir: "auto" });
+    this.status = element("span", { class: "openrouter-status" });
+    this.arguments = new ValueView(element("div", { class: "openrouter-card__arguments" }));
+    this.outcome = element("div", { class: "openrouter-card__outcome" });
+    this.element = element(
+      "section",
+      { class: "openrouter-card" },
+      element("header", { class: "openrouter-card__head" }, this.name, this.status),
+      this.arguments.host,
+      this.outcome,
+    );
+  }
+
+  /** @param {any} part @param {string[]} tokens the place in the part that has changed */
+  update(part, [field, ...rest]) {
+    if (field === "arguments") this.arguments.refresh(part.arguments, rest);
+    else if (field !== "open") this.#showAll(part);
+    this.#mark(part);
+  }
+
+  /** @param {any} part */
+  #showAll(part) {
+    const { strings } = this;
+    const status = asText(part.status);
+    const name = asText(part.name);
+    this.element.dataset.status = status;
+    this.element.setAttribute("aria-label", strings.text("call.label", { name }));
+    this.name.textContent = name;
+    this.status.textContent = strings.text(`call.${status}`);
+    const nothing = status !== "writing" && isEmpty(part.arguments);
+    this.arguments.show(nothing || status === "invalid" ? undefined : part.arguments);
+    this.arguments.host.dataset.empty = nothing && SAID.has(status) ? strings.text("call.empty") : "";
+    this.outcome.replaceChildren(...this.#outcome(part));
+  }
+
+  /** @param {any} part */
+  *#outcome(part) {
+    const { strings } = this;
+    if (part.message) yield element("p", { class: "openrouter-card__problem", dir: "auto" }, shown(part.message));
+    if (part.raw !== undefined) yield element("pre", { dir: "auto", tabindex: "0" }, shown(part.raw));
+    if (part.reason) yield element("p", { dir: "auto" }, shown(part.reason));
+    if (part.error) yield element("p", { class: "openrouter-card__problem", dir: "auto" }, shown(part.error));
+    if (part.output !== undefined && part.output !== null) {
+      const view = new ValueView(element("div"));
+      view.show(part.output);
+      yield element("h4", {}, strings.text("call.output"));
+      yield view.host;
+    }
+  }
+
+  /** @param {any} part */
+  #mark(part) {
+    const place = part.status === "writing" ? parsePointer(part.open) : null;
+    const growing = (place && this.arguments.at(place)?.host) ?? null;
+    if (growing === this.#growing) return;
+    this.#growing?.classList.remove("is-growing");
+    growing?.classList.add("is-growing");
+    this.#growing = growing;
+  }
+}
+
+/** An error or a reason: text, or something with a message. */
+/** @param {unknown} value */
+const shown = (value) => asText(/** @type {any} */ (value)?.message ?? value);
+
+/** @param {unknown} value */
+const isEmpty = (value) => typeof value === "object" && value !== null && Object.keys(value).length === 0;

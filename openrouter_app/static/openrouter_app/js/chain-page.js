@@ -1,0 +1,184 @@
+/**
+ * A chain's page: the form, one run at a time, its answer, and the earlier answers of this visit.
+ *
+ * The page remembers its newest run, so a reload goes on where it was: an accepted run is
+ * followed again, a start without an answer is said again with its id.
+ */
+
+import { AnswerView } from "./answer-view.js";
+import { Client } from "./client.js";
+import { Connection } from "./connection.js";
+import { ConnectionStatus } from "./connection-status.js";
+import { EarlierAnswers } from "./earlier-answers.js";
+import { Memory } from "./memory.js";
+import { PromptForm } from "./prompt-form.js";
+
+/** @typedef {import("./client.js").Run} Run */
+
+export class ChainPage {
+  /** @type {Run | null} the newest run, from its start on */
+  run = null;
+  /** @type {AnswerView | null} the newest answer on the page */
+  answer = null;
+
+  /**
+   * @param {HTMLElement} root
+   * @param {{chain: string, socket: string}} config
+   * @param {import("./strings.js").Strings} strings
+   */
+  constructor(root, config, strings) {
+    this.root = root;
+    this.chain = config.chain;
+    this.strings = strings;
+    this.memory = new Memory(`openrouter:${config.chain}:`);
+    this.connection = new Connection(config.socket);
+    this.client = new Client(this.connection);
+    this.connectionStatus = new ConnectionStatus(this.connection, root, strings);
+    this.form = new PromptForm(this.#target("form"), this.memory, strings);
+    this.earlier = new EarlierAnswers(this.#target("earlier"), strings);
+    this.runButton = this.#target("run");
+    this.stopButton = this.#target("stop");
+    this.status = this.#target("status");
+  }
+
+  connect() {
+    this.form.addEventListener("run", this.#run);
+    this.stopButton.addEventListener("click", this.#stop);
+    document.addEventListener("keydown", this.#keydown);
+    this.client.addEventListener("error", this.#complain);
+    this.form.connect();
+    this.connectionStatus.connect();
+    this.connection.open();
+    this.#remember();
+    this.#showBusy();
+  }
+
+  /** A hidden page lets its socket go, or the browser could not keep the page for "back". */
+  disconnect() {
+    this.form.removeEventListener("run", this.#run);
+    this.stopButton.removeEventListener("click", this.#stop);
+    document.removeEventListener("keydown", this.#keydown);
+    this.client.removeEventListener("error", this.#complain);
+    this.form.disconnect();
+    this.connection.close();
+    this.connectionStatus.disconnect();
+  }
+
+  get busy() {
+    return this.run !== null && !this.run.final;
+  }
+
+  /** @param {string} name @returns {any} */
+  #target(name) {
+    return this.root.querySelector(`[data-target="${name}"]`);
+  }
+
+  #remember() {
+    if (this.run) return; // back from the browser's page cache: everything is still here
+    const { id, run, input } = this.memory.read("run") ?? {};
+    if (typeof run === "string") this.#adopt(this.client.follow(run), input);
+    else if (typeof id === "string") this.#adopt(this.client.start(this.chain, input ?? {}, id), input);
+  }
+
+  #run = () => this.#start(this.form.values());
+
+  /** @param {Record<string, string>} input */
+  #start(input) {
+    const { connection, strings } = this;
+    if (this.busy) return;
+    if (connection.dead) return this.form.refuse(strings.text(`banner.${connection.status}`));
+    const run = this.client.start(this.chain, input);
+    this.memory.write("run", { id: run.request.id, input });
+    this.#adopt(run, input);
+  }
+
+  /** The same once more. The button that asked for it goes away; the focus goes where it is of use. */
+  /** @param {Record<string, string>} input */
+  #retry(input) {
+    this.stopButton.focus();
+    this.#start(input);
+  }
+
+  /** @param {Run} run @param {Record<string, string>} input */
+  #adopt(run, input) {
+    this.run = run;
+    run.addEventListener("accepted", () => this.memory.write("run", { id: run.request.id, run: run.id, input }));
+    run.addEventListener("refused", (event) => this.#refuse(/** @type {CustomEvent} */ (event).detail));
+    run.addEventListener("error", this.#complain);
+    run.addEventListener("change", (event) => this.#change(run, input, /** @type {CustomEvent} */ (event).detail));
+    this.#showBusy();
+  }
+
+  /** @param {Run} run @param {any} input @param {Set<string>} changes */
+  #change(run, input, changes) {
+    if (this.answer?.run !== run) {
+      // Nothing ever came of it, and the server does not have it: as if it had not been.
+      if (run.final && run.fold.seq === null) return this.#forget();
+      this.#show(run, run.state.input ?? input ?? {});
+    }
+    if (changes.has("") || changes.has("/status")) this.#showBusy();
+  }
+
+  /** @param {Run} run @param {Record<string, string>} input */
+  #show(run, input) {
+    if (this.answer) this.earlier.add(this.answer);
+    this.answer = new AnswerView(run, input, this.strings, () => this.#retry(input));
+    this.#target("empty").hidden = true;
+    this.#target("current").replaceChildren(this.answer.element);
+    this.answer.connect();
+    // Where the form fills the screen, an answer that begins below it would go unseen.
+    const below = this.root.getBoundingClientRect().top >= 0 || this.answer.element.getBoundingClientRect().top > innerHeight;
+    if (below) this.answer.element.scrollIntoView({ block: "nearest" });
+  }
+
+  #forget() {
+    this.run = null;
+    this.memory.write("run", undefined);
+    this.#showBusy();
+  }
+
+  /** @param {{code: string, message: string, details?: any}} error */
+  #refuse({ code, message, details }) {
+    this.#forget();
+    this.form.refuse(message || this.strings.text(`error.${code}`), details?.variables);
+  }
+
+  /** @param {Event} event */
+  #complain = (event) => {
+    const { code, message } = /** @type {CustomEvent} */ (event).detail;
+    this.form.refuse(message || this.strings.text(`error.${code}`));
+  };
+
+  #stop = () => {
+    if (!this.busy) return;
+    this.run?.stop();
+    this.#showBusy();
+  };
+
+  /** @param {KeyboardEvent} event */
+  #keydown = (event) => {
+    if (event.key !== "Escape" || event.isComposing || event.defaultPrevented || !this.busy) return;
+    event.preventDefault();
+    this.#stop();
+  };
+
+  /**
+   * The buttons and the quiet status. `aria-disabled`, not `disabled`: a button that is disabled
+   * under somebody's finger throws the focus away.
+   */
+  #showBusy() {
+    const { busy, strings } = this;
+    const status = busy ? this.#busyStatus() : (this.run?.state.status ?? "idle");
+    this.root.classList.toggle("is-busy", busy);
+    this.runButton.disabled = this.stopButton.disabled = false; // as they are until this script runs
+    this.runButton.setAttribute("aria-disabled", String(busy));
+    this.stopButton.setAttribute("aria-disabled", String(!busy || Boolean(this.run?.stopping)));
+    const announced = strings.has(`announce.${status}`) ? strings.text(`announce.${status}`) : "";
+    if (this.status.textContent !== announced) this.status.textContent = announced;
+  }
+
+  #busyStatus() {
+    if (this.run?.stopping) return "stopping";
+    return this.run?.id ? this.run.state.status : "sending";
+  }
+}

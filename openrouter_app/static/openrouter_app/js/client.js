@@ -1,0 +1,245 @@
+/**
+ * Runs over a connection: start, follow and stop them, and know their state.
+ *
+ *     import { connect } from "./client.js";
+ *
+ *     const client = connect("/ws/openrouter/");
+ *     const run = client.start("joke", { foo: "bears" });
+ *     run.addEventListener("change", () => console.log(run.state.status, run.state.parts));
+ *
+ * The promise of this file: whatever happens to the socket, a start is said again, with the same
+ * id, until the server has answered it (the server makes one run of it); an accepted run is
+ * followed until its last event; a stop is said until the run has ended.
+ */
+
+import { Connection } from "./connection.js";
+import { RunState } from "./state.js";
+
+const TOO_BIG = 1009; // the close code
+const UNREADABLE = new Set(["bad_frame", "too_large"]);
+const GONE = new Set(["not_found", "forbidden"]);
+
+/**
+ * A client over a connection of its own, opened.
+ *
+ * @param {string} path where the socket is
+ */
+export function connect(path) {
+  const connection = new Connection(path);
+  const client = new Client(connection);
+  connection.open();
+  return client;
+}
+
+/** A name for a start. `crypto.randomUUID` is missing on pages that come over plain http. */
+export function newId() {
+  const bytes = crypto.getRandomValues(new Uint8Array(16));
+  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+/** Events: `error` {code, message, ...} for what the server says of no run in particular. */
+export class Client extends EventTarget {
+  /** What is done with each frame; others are not for us. */
+  /** @type {Map<string, (client: Client, frame: any) => void>} */
+  static #FRAMES = new Map([
+    ["run.accepted", (client, frame) => client.#accept(frame)],
+    ["run.snapshot", (client, frame) => client.#replace(frame)],
+    ["run.events", (client, frame) => client.#advance(frame)],
+    ["error", (client, frame) => client.#fail(frame)],
+  ]);
+
+  /** @type {Map<string, Run>} by the id of their start: not answered yet */
+  #starting = new Map();
+  /** @type {Map<string, Run>} by the id of the run: not ended yet */
+  #following = new Map();
+
+  /** @param {Connection} connection */
+  constructor(connection) {
+    super();
+    this.connection = connection;
+    connection.addEventListener("ready", (event) => this.#resume(/** @type {CustomEvent} */ (event).detail));
+    connection.addEventListener("frame", (event) => {
+      const frame = /** @type {CustomEvent} */ (event).detail;
+      Client.#FRAMES.get(frame.type)?.(this, frame);
+    });
+  }
+
+  /**
+   * Start a run. It happens once, however often this is called with the same id.
+   *
+   * @param {string} chain
+   * @param {Record<string, string>} input
+   * @param {string} [id]
+   */
+  start(chain, input, id = newId()) {
+    const run = new Run(this, { type: "run.start", id, chain, input });
+    this.#starting.set(id, run);
+    this.#sendStart(run);
+    return run;
+  }
+
+  /**
+   * Follow a run that was started before.
+   *
+   * @param {string} id
+   */
+  follow(id) {
+    const known = this.#following.get(id);
+    if (known) return known;
+    const run = new Run(this, null);
+    run.id = id;
+    this.#following.set(id, run);
+    this.#sendFollow(run);
+    return run;
+  }
+
+  /** @param {Run} run what `Run.stop` calls */
+  stop(run) {
+    if (run.id) {
+      this.connection.send({ type: "run.stop", run: run.id });
+    } else if (!run.sent && this.#starting.delete(run.request.id)) {
+      run.changed(run.fold.end("stopped")); // the server never heard of it
+    }
+  }
+
+  /** @param {{closeCode: number | null}} detail */
+  #resume({ closeCode }) {
+    for (const run of this.#starting.values()) {
+      // Said once more, what broke the last socket would break this one too.
+      if (closeCode === TOO_BIG && run.sent) this.#refuse(run, { code: "too_large", message: "" });
+      else this.#sendStart(run);
+    }
+    for (const run of this.#following.values()) {
+      this.#sendFollow(run);
+      if (run.stopping) this.stop(run);
+    }
+  }
+
+  /** @param {Run} run */
+  #sendStart(run) {
+    const limit = this.connection.hello?.max_frame ?? Infinity;
+    if (new TextEncoder().encode(JSON.stringify(run.request)).length > limit) {
+      // After this turn, so that whoever called `start` can listen first.
+      queueMicrotask(() => this.#refuse(run, { code: "too_large", message: "" }));
+    } else if (this.connection.send(run.request)) {
+      run.sent = true;
+    }
+  }
+
+  /** @param {Run} run */
+  #sendFollow(run) {
+    run.awaitsSnapshot = this.connection.send({ type: "run.follow", run: run.id });
+  }
+
+  /** @param {Run} run @param {object} error */
+  #refuse(run, error) {
+    this.#starting.delete(run.request.id);
+    run.tell("refused", error);
+  }
+
+  /** @param {any} frame */
+  #accept({ id, run: runId }) {
+    const run = this.#starting.get(id);
+    if (!run || typeof runId !== "string") return;
+    this.#starting.delete(id);
+    this.#following.set(runId, run);
+    run.id = runId;
+    run.awaitsSnapshot = true;
+    run.tell("accepted", { run: runId });
+    if (run.stopping) this.stop(run);
+  }
+
+  /** @param {any} frame */
+  #replace(frame) {
+    const run = this.#following.get(frame.run);
+    if (!run) return;
+    run.awaitsSnapshot = false;
+    this.#changed(run, run.fold.replace(frame));
+  }
+
+  /** @param {any} frame */
+  #advance(frame) {
+    const run = this.#following.get(frame.run);
+    if (!run || run.awaitsSnapshot) return;
+    const changes = run.fold.advance(frame);
+    if (changes) this.#changed(run, changes);
+    else this.#sendFollow(run);
+  }
+
+  /** @param {any} error */
+  #fail(error) {
+    const followed = this.#following.get(error.run);
+    const starting = this.#starting.get(error.id) ?? this.#unreadable(error);
+    if (starting) this.#refuse(starting, error);
+    else if (followed && GONE.has(error.code)) this.#lose(followed, error);
+    else (followed ?? this).dispatchEvent(new CustomEvent("error", { detail: error }));
+  }
+
+  /** The start that the server could not read: its answer can then not name it. */
+  /** @param {any} error @returns {Run | undefined} */
+  #unreadable(error) {
+    if (error.id !== undefined || error.run !== undefined || !UNREADABLE.has(error.code)) return undefined;
+    return [...this.#starting.values()].find((run) => run.sent);
+  }
+
+  /** The run is not there any more, or not for us: what came of it stays, and that is all. */
+  /** @param {Run} run @param {any} error */
+  #lose(run, error) {
+    const lost = { code: error.code, message: error.message, retryable: error.code === "not_found" };
+    this.#changed(run, run.fold.end("interrupted", lost));
+  }
+
+  /** @param {Run} run @param {Set<string>} changes */
+  #changed(run, changes) {
+    if (run.final) this.#following.delete(/** @type {string} */ (run.id));
+    run.changed(changes);
+  }
+}
+
+/**
+ * A run as this page knows it.
+ *
+ * Events: `change` (detail: the set of changed places, see state.js), `accepted` {run}, `refused`
+ * {code, message, details?} (nothing was started), `error` {code, message}.
+ */
+export class Run extends EventTarget {
+  /** @type {string | null} the server's name for it, once accepted */
+  id = null;
+  fold = new RunState();
+  sent = false;
+  stopping = false;
+  awaitsSnapshot = false;
+
+  /** @param {Client} client @param {any} request the start that asked for it, or null */
+  constructor(client, request) {
+    super();
+    this.client = client;
+    this.request = request;
+  }
+
+  get state() {
+    return this.fold.state;
+  }
+
+  /** Whether it has ended. */
+  get final() {
+    return this.fold.final;
+  }
+
+  /** End it, wherever it runs and whoever follows it. */
+  stop() {
+    if (this.final || this.stopping) return;
+    this.stopping = true;
+    this.client.stop(this);
+  }
+
+  /** @param {Set<string>} changes */
+  changed(changes) {
+    if (changes.size) this.tell("change", changes);
+  }
+
+  /** @param {string} type @param {unknown} detail */
+  tell(type, detail) {
+    this.dispatchEvent(new CustomEvent(type, { detail }));
+  }
+}

@@ -1,0 +1,49 @@
+/**
+ * The words of the page, in the visitor's language. They come with the page: a `<template>` of
+ * `<data value="key">text</data>`, so that they are translated, and overridden, where all other
+ * text is.
+ */
+export class Strings {
+  /** @type {Map<string, string>} */
+  #texts = new Map();
+
+  /**
+   * @param {HTMLTemplateElement | null} template
+   * @param {string} language for numbers, as in `<html lang>`
+   */
+  constructor(template, language) {
+    this.language = language || "en";
+    for (const data of template?.content.querySelectorAll("data") ?? []) {
+      this.#texts.set(data.value, data.textContent.trim());
+    }
+  }
+
+  /** @param {string} key */
+  has(key) {
+    return this.#texts.has(key);
+  }
+
+  /**
+   * The text of a key, with `{name}` replaced by the value of that name. A key without a text is
+   * shown itself: a gap in somebody's override should be seen, not break the page.
+   *
+   * @param {string} key
+   * @param {Record<string, string>} [values]
+   */
+  text(key, values = {}) {
+    const text = this.#texts.get(key) ?? key;
+    return text.replace(/\{(\w+)\}/g, (mark, name) => values[name] ?? mark);
+  }
+
+  /** @param {number} number @param {Intl.NumberFormatOptions} [options] */
+  number(number, options) {
+    return new Intl.NumberFormat(this.language, options).format(number);
+  }
+
+  /** @param {number} milliseconds */
+  seconds(milliseconds) {
+    const maximumFractionDigits = milliseconds < 10_000 ? 1 : 0;
+    const unit = { style: "unit", unit: "second", unitDisplay: "narrow", maximumFractionDigits };
+    return this.number(milliseconds / 1000, /** @type {Intl.NumberFormatOptions} */ (unit));
+  }
+}

@@ -1,0 +1,66 @@
+"""What a client sent, kept for the test to look at.
+
+The one rule: an API key is there to be compared, and never in a ``repr``, so that no failing test,
+log line or debugger prints one.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+_SECRET = frozenset({"authorization", "proxy-authorization", "cookie"})
+
+
+class Headers(dict[str, str]):
+    """Header values by lower-case name; looking up takes any case, ``repr`` hides secrets."""
+
+    def __getitem__(self, name: str) -> str:
+        return super().__getitem__(name.lower())
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and super().__contains__(name.lower())
+
+    def get(self, name: str, default: Any = None) -> Any:
+        return super().get(name.lower(), default)
+
+    def __repr__(self) -> str:
+        return repr({name: "[hidden]" if name in _SECRET else value for name, value in self.items()})
+
+
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
+class RecordedRequest:
+    """One request. ``json`` is the decoded body, None where it was no JSON."""
+
+    method: str
+    path: str
+    headers: Headers
+    body: bytes
+    json: Any
+
+    @classmethod
+    def of(
+        cls, method: str, path: str, headers: Iterable[tuple[bytes, bytes]], body: bytes
+    ) -> RecordedRequest:
+        pairs = ((name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in headers)
+        return cls(method, path, Headers(pairs), body, _decoded(body))
+
+    @property
+    def api_key(self) -> str | None:
+        """The bearer token, None where there was none."""
+        scheme, _, key = str(self.headers.get("authorization", "")).partition(" ")
+        return key.strip() or None if scheme.lower() == "bearer" else None
+
+    def __repr__(self) -> str:
+        asked = self.json if isinstance(self.json, dict) else {}
+        about = "".join(f" {name}={asked[name]!r}" for name in ("model", "stream") if name in asked)
+        return f"<RecordedRequest {self.method} {self.path}{about}>"
+
+
+def _decoded(body: bytes) -> Any:
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        return None

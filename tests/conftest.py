@@ -1,0 +1,40 @@
+"""What holds for every test: nothing leaves this machine, and no setting of the developer's gets in."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+
+@pytest.fixture(scope="session", autouse=True)
+def closed_network() -> Iterator[None]:
+    """A connection to another machine fails the test that makes it. Datagrams are let through."""
+
+    def checked(original: Any) -> Any:
+        def connect(self: socket.socket, address: Any) -> Any:
+            if self.family in {socket.AF_INET, socket.AF_INET6} and self.type == socket.SOCK_STREAM:
+                try:
+                    loopback = ipaddress.ip_address(address[0]).is_loopback
+                except ValueError:
+                    loopback = address[0] == "localhost"
+                if not loopback:
+                    raise RuntimeError(f"A test tried to reach {address[0]}.")
+            return original(self, address)
+
+        return connect
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(socket.socket, "connect", checked(socket.socket.connect))
+        patch.setattr(socket.socket, "connect_ex", checked(socket.socket.connect_ex))
+        yield
+
+
+@pytest.fixture(autouse=True)
+def plain_settings(settings: Any) -> None:
+    """The app's defaults, whatever the environment says, and passwords that cost nothing to check."""
+    settings.OPENROUTER = {}
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]

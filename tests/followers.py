@@ -1,0 +1,106 @@
+"""A client of the protocol in Python: folds what a follower gets into what a page would show."""
+
+from __future__ import annotations
+
+import copy
+from contextlib import aclosing
+from typing import Any
+from uuid import UUID
+
+from openrouter_app import runs
+from openrouter_app.engine.partial_json import apply
+from openrouter_app.models import Owner
+
+_UNFINISHED = {"writing", "waiting", "approved", "running"}
+
+
+class View:
+    """What a page knows of a run; ``gap`` is set when a range did not fit."""
+
+    def __init__(self) -> None:
+        self.seq = -1
+        self.state: dict[str, Any] = {}
+        self.frames = 0
+        self.gap = False
+
+    def snapshot(self, seq: int, state: dict[str, Any]) -> None:
+        self.seq, self.state = seq, copy.deepcopy(state)
+        self.frames += 1
+
+    def range(self, after: int, seq: int, events: list[dict[str, Any]]) -> None:
+        self.frames += 1
+        if after != self.seq:
+            self.gap = True
+            return
+        for event in events:
+            self.apply(copy.deepcopy(event))
+        self.seq = seq
+
+    def apply(self, event: dict[str, Any]) -> None:
+        parts = self.state["parts"]
+        kind = event.pop("type")
+        match kind:
+            case "started":
+                self.state["status"] = "running"
+            case "step":
+                event.pop("part")
+                parts.append({"type": "step", **event})
+            case "text" | "reasoning":
+                index = event["part"]
+                if index == len(parts):
+                    parts.append({"type": kind, "text": ""})
+                parts[index]["text"] += event["delta"]
+                if kind == "reasoning":
+                    parts[index]["ms"] = event["ms"]
+            case "tool.started":
+                parts.append(
+                    {
+                        "type": "call",
+                        "call": event["call"],
+                        "name": event["name"],
+                        "arguments": {},
+                        "status": "writing",
+                    }
+                )
+            case "tool.arguments":
+                part = self.call(event["call"])
+                part["arguments"] = apply(part["arguments"], event["ops"])
+            case "tool.ready":
+                self.call(event["call"]).update(arguments=event["arguments"], status="ready")
+            case "tool.invalid":
+                self.call(event["call"]).update(raw=event["raw"], message=event["message"], status="invalid")
+            case "usage":
+                self.state["usage"] = event
+            case "finished":
+                self.end("done", reason=event["reason"])
+                if "output" in event:
+                    self.state["output"] = event["output"]
+            case "stopped":
+                self.end("stopped")
+            case "failed" | "interrupted":
+                self.end(kind, error=event)
+            case _:
+                raise AssertionError(f"unknown event {kind}")
+
+    def call(self, call: str) -> dict[str, Any]:
+        return next(part for part in self.state["parts"] if part.get("call") == call)
+
+    def end(self, status: str, **fields: Any) -> None:
+        self.state.update(status=status, **fields)
+        for part in self.state["parts"]:
+            part.pop("open", None)
+            if part.get("status") in _UNFINISHED:
+                part["status"] = "cancelled"
+
+
+async def follow_to_end(owner: Owner, run: UUID) -> View:
+    """Follow until the run has ended; answers what a page shows then."""
+    view = View()
+    async with aclosing(runs.follow(owner, run)) as updates:
+        async for update in updates:
+            if isinstance(update, runs.Snapshot):
+                view.snapshot(update.seq, update.state)
+            else:
+                view.range(update.after, update.seq, update.events)
+    assert not view.gap
+    return view

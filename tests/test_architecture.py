@@ -1,0 +1,168 @@
+"""The floors: imports only go down, Django begins above the wall, and nothing imports the fake."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+APP = ROOT / "openrouter_app"
+
+FLOORS = {
+    "engine.errors": 0,
+    "engine.messages": 1,
+    "engine.partial_json": 1,
+    "engine.sse": 2,
+    "engine.failures": 2,
+    "engine.arguments": 2,
+    "engine.prompts": 3,
+    "engine.tools": 3,
+    "engine.wire": 3,
+    "engine.client": 4,
+    "engine.flows": 5,
+    "engine.chains": 6,
+    "engine": 7,
+    "": 8,  # the package's door
+    # ---- the wall: no Django below ----
+    "conf": 10,
+    "database": 10,
+    "models": 11,
+    "migrations": 12,
+    "identity": 12,
+    "runs": 13,
+    "protocol": 14,
+    "testing": 14,  # beside the faces; the command that serves it stands on it
+    "views": 15,
+    "consumers": 15,
+    "admin": 15,
+    "checks": 15,
+    "management": 15,
+    "urls": 16,
+    "routing": 16,
+    "apps": 16,
+}
+WALL = 9
+MAY_IMPORT_TESTING = {"management.commands.openrouter_fake"}
+LONGEST = 400
+
+
+def modules() -> dict[str, Path]:
+    """Every module of the app by its name below ``openrouter_app``."""
+    found = {}
+    for path in sorted(APP.rglob("*.py")):
+        parts = path.relative_to(APP).with_suffix("").parts
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+MODULES = modules()
+
+
+def floor_of(name: str) -> tuple[str, int] | None:
+    """The entry of the table a module falls under, itself or its package."""
+    parts = name.split(".")
+    for size in range(len(parts), 0, -1):
+        if (entry := ".".join(parts[:size])) in FLOORS and (size == len(parts) or entry not in ("engine",)):
+            return entry, FLOORS[entry]
+    return ("", FLOORS[""]) if name == "" else None
+
+
+def imports_of(name: str, path: Path) -> set[str]:
+    """The app's modules that a module imports, function-local imports included."""
+    package = name.split(".") if path.name == "__init__.py" else name.split(".")[:-1]
+    package = [part for part in package if part]
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        targets: list[tuple[str, str | None]] = []
+        if isinstance(node, ast.Import):
+            targets = [(alias.name, None) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                above = package[: len(package) - node.level + 1]
+                base = ".".join(["openrouter_app", *above, *filter(None, [base])])
+            targets = [(base, alias.name) for alias in node.names]
+        for base, member in targets:
+            if base != "openrouter_app" and not base.startswith("openrouter_app."):
+                continue
+            inner = base.removeprefix("openrouter_app").removeprefix(".")
+            whole = ".".join(filter(None, [inner, member or ""]))
+            found.add(whole if whole in MODULES else inner)
+    return found - {name}
+
+
+def roots_of(path: Path) -> set[str]:
+    """The top-level packages a module imports."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found.update(alias.name.split(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            found.add((node.module or "").split(".")[0])
+    return found
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_every_module_has_a_floor(name):
+    assert floor_of(name) is not None, f"put {name} into the table of floors"
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_imports_only_go_down(name):
+    entry, floor = floor_of(name)
+    for target in imports_of(name, MODULES[name]):
+        below, height = floor_of(target)
+        assert below == entry or height < floor, f"{name} (floor {floor}) imports {target} (floor {height})"
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if (floor_of(name) or ("", 99))[1] < WALL])
+def test_no_django_below_the_wall(name):
+    assert not roots_of(MODULES[name]) & {"django", "channels", "asgiref"}
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if not name.startswith("testing")])
+def test_nothing_imports_the_fake_but_the_command_that_serves_it(name):
+    if name not in MAY_IMPORT_TESTING:
+        assert not [target for target in imports_of(name, MODULES[name]) if target.startswith("testing")]
+
+
+def test_only_the_client_opens_connections():
+    for name, path in MODULES.items():
+        if name != "engine.client" and not name.startswith("testing"):
+            assert not roots_of(path) & {"httpx", "socket", "http", "urllib3", "requests", "aiohttp"}, name
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if not name.startswith("migrations")])
+def test_modules_stay_readable_in_one_sitting(name):
+    assert len(MODULES[name].read_text().splitlines()) <= LONGEST
+
+
+@pytest.mark.parametrize("word", ["utils", "helpers", "manager", "service", "services", "misc", "common"])
+def test_no_module_has_a_name_that_says_nothing(word):
+    assert not [name for name in MODULES if word in name.split(".")]
+
+
+def test_engine_imports_neither_django_nor_what_it_may_never_need():
+    code = (
+        "import sys, openrouter_app;"
+        "late = {'django', 'channels', 'jsonschema', 'partial_json_parser', 'markdown_it'};"
+        "sys.exit(', '.join(sorted(late & set(sys.modules))) or None)"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert result.returncode == 0, result.stderr
+
+
+def test_door_names_what_it_exports():
+    import openrouter_app
+
+    assert list(openrouter_app.__all__) == sorted(openrouter_app.__all__)
+    public = {
+        name
+        for name, value in vars(openrouter_app).items()
+        if not name.startswith("_") and getattr(value, "__module__", "").startswith("openrouter_app.engine")
+    }
+    assert public == set(openrouter_app.__all__)

@@ -1,0 +1,66 @@
+"""The typed settings: late, complete, and silent about keys."""
+
+from __future__ import annotations
+
+import pytest
+from django.core.exceptions import ImproperlyConfigured
+
+from openrouter_app.conf import Settings, get_settings, mistakes
+
+CANARY = "sk-or-v1-CANARYCANARYCANARY"
+
+
+def test_without_a_setting_every_key_has_its_default(settings):
+    del settings.OPENROUTER
+    assert get_settings() == Settings()
+    assert get_settings().BASE_URL == "https://openrouter.ai/api/v1"
+    assert get_settings().MAX_FRAME == 65_536
+
+
+def test_a_change_is_seen_at_once(settings):
+    settings.OPENROUTER = {"APP_TITLE": "One"}
+    assert get_settings().APP_TITLE == "One"
+    settings.OPENROUTER = {"APP_TITLE": "Two"}
+    assert get_settings().APP_TITLE == "Two"
+    settings.OPENROUTER["APP_TITLE"] = "Three"
+    assert get_settings().APP_TITLE == "Three"
+
+
+def test_lists_become_tuples_and_whole_numbers_become_seconds(settings):
+    settings.OPENROUTER = {"ALLOWED_ORIGINS": ["https://a.example"], "IDLE_TIMEOUT": 7}
+    assert get_settings().ALLOWED_ORIGINS == ("https://a.example",)
+    assert get_settings().IDLE_TIMEOUT == 7.0
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"API_KYE": "x"}, "Did you mean 'API_KEY'?"),
+        ({"api_key": "x"}, "Did you mean 'API_KEY'?"),
+        ({"COLOUR_OF_THE_SKY": 1}, "The settings are API_KEY, BASE_URL"),
+        ({"HEARTBEAT": "20"}, "OPENROUTER['HEARTBEAT'] is wrong: expected `float`, got `str`."),
+        ({"HEARTBEAT": 0}, "OPENROUTER['HEARTBEAT'] is wrong: expected `float` > 0.0."),
+        ({"MAX_FRAME": True}, "expected `int`, got `bool`"),
+        ({"ALLOWED_ORIGINS": "https://a.example"}, "expected `array`, got `str`"),
+        (["API_KEY"], "must be a dict, not list"),
+    ],
+)
+def test_a_mistake_is_named_with_the_way_out(settings, given, said):
+    settings.OPENROUTER = given
+    with pytest.raises(ImproperlyConfigured) as raised:
+        get_settings()
+    assert said in str(raised.value)
+
+
+def test_every_mistake_is_found_not_only_the_first():
+    assert len(list(mistakes({"A": 1, "B": 2, "API_KEY": 3}))) == 3
+
+
+def test_A13_repr_and_errors_never_show_a_key(settings):
+    settings.OPENROUTER = {"API_KEY": CANARY, "ENCRYPTION_KEYS": [CANARY]}
+    shown = repr(get_settings()) + str(get_settings()) + f"{get_settings()!r}"
+    assert CANARY not in shown
+    assert "BASE_URL='https://openrouter.ai/api/v1'" in shown
+    wrong = list(mistakes({"API_KEY": [CANARY], "ENCRYPTION_KEYS": {CANARY: 1}, "BASE_URL": 5}))
+    assert wrong
+    assert CANARY not in repr(wrong)
