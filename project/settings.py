@@ -22,7 +22,11 @@ HOST = env.str("HOST", default="127.0.0.1")
 SECRET_KEY = env.str("SECRET_KEY", default="") or var.secret_key()
 # Debug pages show settings and locals: for this machine's own eyes only.
 DEBUG = hosts.is_loopback(HOST) and env.bool("DEBUG", default=True)
-ALLOWED_HOSTS = [*hosts.allowed_hosts(HOST), *env.list("ALLOWED_HOSTS", default=[])]
+# Never every host: the websocket's same-host rule stands on this list.
+ALLOWED_HOSTS = [
+    *hosts.allowed_hosts(HOST),
+    *(name for name in env.list("ALLOWED_HOSTS", default=[]) if name != "*"),
+]
 
 INSTALLED_APPS = [
     "django.contrib.admin",

@@ -1,5 +1,7 @@
 """The folder the demo keeps its own things in: the database and the secret key. Git ignores it.
 
+It is ``var/``, or what ``DEMO_VAR`` says.
+
 Settings only read it, so that importing them writes nothing; whoever starts the site prepares it.
 """
 
@@ -9,13 +11,13 @@ import os
 import secrets
 from pathlib import Path
 
-VAR = Path(__file__).resolve().parent.parent / "var"
+VAR = Path(os.environ.get("DEMO_VAR") or Path(__file__).resolve().parent.parent / "var")
 _SECRET_KEY = VAR / "secret_key"
 
 
 def prepare() -> None:
     """Make the folder and a secret key, where they are missing."""
-    VAR.mkdir(mode=0o700, exist_ok=True)
+    VAR.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
         file = os.open(_SECRET_KEY, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:

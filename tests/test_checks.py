@@ -39,12 +39,16 @@ def test_no_dict_is_an_error(settings):
     assert "sk-or" not in str(message)
 
 
-@pytest.mark.parametrize("url", ["openrouter.ai/api/v1", "ftp://x/v1", "", "https://", "https://x/v1?a=1", "http://["])
+@pytest.mark.parametrize(
+    "url", ["openrouter.ai/api/v1", "ftp://x/v1", "", "https://", "https://x/v1?a=1", "http://["]
+)
 def test_base_url_must_be_an_address(settings, url):
     assert "openrouter_app.E002" in found(settings, BASE_URL=url)
 
 
-@pytest.mark.parametrize("url", ["http://openrouter.ai/api/v1", "http://192.168.1.4:8080/v1", "http://127.evil.com/v1"])
+@pytest.mark.parametrize(
+    "url", ["http://openrouter.ai/api/v1", "http://192.168.1.4:8080/v1", "http://127.evil.com/v1"]
+)
 def test_plain_http_to_another_machine_is_an_error_that_names_the_setting(settings, url):
     error = found(settings, BASE_URL=url)["openrouter_app.E003"]
     assert "ALLOW_INSECURE_BASE_URL" in error.hint

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from django import forms
@@ -13,7 +12,7 @@ from django.core.exceptions import ValidationError
 from django.db.models import F, Max, QuerySet
 from django.forms.models import BaseInlineFormSet
 from django.forms.widgets import Script
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext
@@ -186,20 +185,34 @@ class PromptTemplateAdmin(_PromptAdmin):
             or format_html("<li>{}</li>", empty),
         )
 
-    def save_related(self, request: HttpRequest, form: Any, formsets: Iterable[Any], change: bool) -> None:
-        """Save the rows, and speak of variables that are surely JSON or code."""
-        super().save_related(request, form, formsets, change)
-        prompt = PromptTemplate.objects.prefetch_related("rows").get(pk=form.instance.pk)
-        for name in _variables(prompt):
-            if _ODD_NAME.search(name):
-                messages.warning(
-                    request,
-                    gettext(
-                        "“%(name)s” was taken for the name of a variable. If it is JSON or code that "
-                        "should stand in the text, write {{ and }} instead of { and }."
-                    )
-                    % {"name": name[:80]},
+    def response_add(
+        self, request: HttpRequest, obj: PromptTemplate, post_url_continue: str | None = None
+    ) -> HttpResponse:
+        """After the news that it was saved, which variables are odd."""
+        response = super().response_add(request, obj, post_url_continue)
+        _warn(request, obj)
+        return response
+
+    def response_change(self, request: HttpRequest, obj: PromptTemplate) -> HttpResponse:
+        """After the news that it was saved, which variables are odd."""
+        response = super().response_change(request, obj)
+        _warn(request, obj)
+        return response
+
+
+def _warn(request: HttpRequest, prompt: PromptTemplate) -> None:
+    """Speak of variables that are surely JSON or code."""
+    # Loaded anew: the one in the form may hold the rows as they were before.
+    for name in _variables(PromptTemplate.objects.get(pk=prompt.pk)):
+        if _ODD_NAME.search(name):
+            messages.warning(
+                request,
+                gettext(
+                    "“%(name)s” was taken for the name of a variable. If it is JSON or code that "
+                    "should stand in the text, write {{ and }} instead of { and }."
                 )
+                % {"name": name[:80]},
+            )
 
 
 def _variables(prompt: PromptTemplate) -> tuple[str, ...]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from django.contrib import admin, messages
 from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.utils.text import Truncator
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
@@ -50,11 +50,25 @@ class ToolSpecAdmin(_ToolAdmin):
         """The chains that offer it."""
         return ", ".join(str(chain) for chain in tool.chains.all()) or "-"
 
-    def save_model(self, request: HttpRequest, obj: ToolSpec, form: Any, change: bool) -> None:
-        """Save, and speak of what is allowed but surely not meant."""
-        super().save_model(request, obj, form, change)
-        warnings = list(schema_warnings(obj.schema))
-        for warning in warnings[:MAX_WARNINGS]:
-            messages.warning(request, warning)
-        if (more := len(warnings) - MAX_WARNINGS) > 0:
-            messages.warning(request, gettext("And %(count)d more like these.") % {"count": more})
+    def response_add(
+        self, request: HttpRequest, obj: ToolSpec, post_url_continue: str | None = None
+    ) -> HttpResponse:
+        """After the news that it was saved, what is odd about it."""
+        response = super().response_add(request, obj, post_url_continue)
+        _warn(request, obj)
+        return response
+
+    def response_change(self, request: HttpRequest, obj: ToolSpec) -> HttpResponse:
+        """After the news that it was saved, what is odd about it."""
+        response = super().response_change(request, obj)
+        _warn(request, obj)
+        return response
+
+
+def _warn(request: HttpRequest, tool: ToolSpec) -> None:
+    """What is allowed but surely not meant, a message each."""
+    warnings = list(schema_warnings(tool.schema))
+    for warning in warnings[:MAX_WARNINGS]:
+        messages.warning(request, warning)
+    if (more := len(warnings) - MAX_WARNINGS) > 0:
+        messages.warning(request, gettext("And %(count)d more like these.") % {"count": more})

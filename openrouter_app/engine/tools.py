@@ -20,7 +20,7 @@ MAX_SCHEMA_DEPTH = 64
 MAX_SCHEMA_SIZE = 262_144
 """Characters of a schema as JSON."""
 MAX_SUBSCHEMAS = 10_000
-"""Schemas in a schema, itself included."""
+"""Schemas in a schema, and objects of any kind, itself included."""
 
 
 class ToolSpec(msgspec.Struct, frozen=True):
@@ -94,9 +94,9 @@ def check_schema(schema: Any) -> None:
     """Raise `ToolSpecError`, with the path and the reason, unless this can be a tool's schema.
 
     It must be JSON Schema (draft 2020-12) with ``"type": "object"`` at its root, at most
-    `MAX_SCHEMA_SIZE` characters, `MAX_SUBSCHEMAS` schemas and `MAX_SCHEMA_DEPTH` deep, without a ``$ref`` that leaves it. The
-    time is proportional to its size: each keyword is looked up in a table, and nothing in the
-    schema is fetched, resolved, compiled or matched.
+    `MAX_SCHEMA_SIZE` characters, `MAX_SUBSCHEMAS` schemas and `MAX_SCHEMA_DEPTH` deep, without a
+    ``$ref`` that leaves it. The time is proportional to its size: each keyword is looked up in a
+    table, and nothing in the schema is fetched, resolved, compiled or matched.
     """
     if not isinstance(schema, dict):
         raise ToolSpecError(f"A schema is a JSON object, not {_json_type(schema)}.")
@@ -153,8 +153,12 @@ def remote_references(schema: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 def _check_extent(schema: Mapping[str, Any]) -> None:
     """Depth first (the encoder recurses), then size."""
     stack: list[tuple[Any, int]] = [(schema, 1)]
+    objects = 0
     while stack:
         node, depth = stack.pop()
+        objects += isinstance(node, dict)
+        if objects > MAX_SUBSCHEMAS:
+            raise ToolSpecError(f"The schema is made of more than {MAX_SUBSCHEMAS:,} objects.")
         if depth > MAX_SCHEMA_DEPTH:
             raise ToolSpecError(f"The schema is nested more than {MAX_SCHEMA_DEPTH} deep.")
         if isinstance(node, dict):
@@ -247,6 +251,12 @@ _NAME_LISTS = _Shape(
     "an object of lists of names",
     lambda value: isinstance(value, dict) and all(map(_are_names, value.values())),
 )
+_DEPENDENCIES = _Shape(
+    "an object of schemas and lists of names",
+    lambda value: (
+        isinstance(value, dict) and all(_are_names(item) for item in value.values() if isinstance(item, list))
+    ),
+)
 _SWITCHES = _Shape(
     "an object of true and false",
     lambda value: isinstance(value, dict) and all(isinstance(item, bool) for item in value.values()),
@@ -262,7 +272,8 @@ _SHAPES = {
         ("type", _Shape(f"one of {', '.join(_TYPES)}, or a list of them", _are_types)),
         ("required", _NAMES),
         ("dependentRequired", _NAME_LISTS),
-        ("properties patternProperties dependentSchemas $defs definitions dependencies", _OBJECT),
+        ("properties patternProperties dependentSchemas $defs definitions", _OBJECT),
+        ("dependencies", _DEPENDENCIES),
         ("allOf anyOf oneOf prefixItems", _SCHEMAS),
         ("enum examples", _ARRAY),
         ("title description format pattern contentMediaType contentEncoding", _STRING),

@@ -62,7 +62,9 @@ class Exchange:
             sender.cancel()
             watcher.cancel()
             outcome, _ = await asyncio.gather(sender, watcher, return_exceptions=True)
-        if isinstance(outcome, Exception):
+        if isinstance(outcome, OSError) and self.state == "open":
+            self.state = "closed early"  # some servers tell it by an exception
+        elif isinstance(outcome, Exception):
             raise outcome
 
     async def _send(self, actions: Iterator[Action], send: Send) -> None:

@@ -87,7 +87,7 @@ class FakeOpenRouter(Scripting):
         with self._changed:
             return (
                 f"<FakeOpenRouter {self._base_url or 'not served'}: {len(self._requests)} requests, "
-                f"{len(self._exchanges)} active, {len(self._closed_early)} closed early, "
+                f"{len(self.active)} active, {len(self._closed_early)} closed early, "
                 f"{len(self._queue)} scripts unused>"
             )
 
@@ -126,7 +126,7 @@ class FakeOpenRouter(Scripting):
     def active(self) -> tuple[RecordedRequest, ...]:
         """The completions being answered now."""
         with self._changed:
-            return tuple(exchange.request for exchange in self._exchanges)
+            return tuple(exchange.request for exchange in self._exchanges if exchange.state == "open")
 
     def wait_until(self, condition: Callable[[], object], timeout: float = 5.0) -> None:
         """Block until ``condition()`` is true; TimeoutError after ``timeout`` seconds.

@@ -127,13 +127,12 @@ PHRASES: tuple[Mapping[str, str], ...] = tuple(dict(zip(LANGUAGES, row, strict=T
 BEAR_JOKE = {
     "setup": (
         "Three bears walk into a small diner just before closing time. The first bear studies the menu "
-        "for a quarter of an hour, sighs, and orders a bowl of porridge. The second bear sniffs at the "
-        'kitchen door, growls "not again", and orders two bowls of porridge. The third bear, the '
-        "smallest of them, climbs on a stool, folds its arms and waits. The clock ticks. A pancake gets "
-        'cold. At last the waiter leans over and asks: "And for you?" The little bear says: "I would '
-        'like ...", looks out of the window, counts the lamps, and, after the longest silence that '
-        'diner had ever heard: "... a honey sandwich." The waiter writes it down.\n'
-        '"Of course," he says. "But why the big pause?"'
+        "for an hour, sighs, and orders porridge. The second bear sniffs at the kitchen "
+        'door, growls "not again", and orders porridge too. The third bear, the smallest of them, climbs '
+        'on a stool and waits. At last the waiter asks: "And for you?" The little bear says: "I would '
+        'like ...", counts the lamps, and, after the longest silence that '
+        'diner had ever heard: "... a honey sandwich."\n'
+        '"Of course," says the waiter. "But why the big pause?"'
     ),
     "punchline": (
         'The little bear looks down, turns both of them over and says: "I do not know. I was born with '

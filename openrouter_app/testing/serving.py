@@ -126,7 +126,7 @@ class Mounts:
             fake.hang_up()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        _, name, rest = (scope["path"] + "/").split("/", 2)
+        name, _, rest = scope["path"].lstrip("/").partition("/")
         # A test that is over has no script left: its stragglers meet an empty fake's 404.
         fake, rest = (self._fakes[name], rest) if name in self._fakes else (FakeOpenRouter(), "")
-        await fake({**scope, "path": "/" + rest.removesuffix("/")}, receive, send)
+        await fake({**scope, "path": f"/{rest}"}, receive, send)

@@ -95,7 +95,11 @@ def test_P2_unknown_role_is_refused():
 
 
 def test_P3_placeholder_inserts_messages_where_it_stands():
-    rows = [prompt_row("system", "s"), prompt_row("messages_placeholder", "history"), prompt_row("human", "h")]
+    rows = [
+        prompt_row("system", "s"),
+        prompt_row("messages_placeholder", "history"),
+        prompt_row("human", "h"),
+    ]
     history = [HumanMessage("one"), AIMessage("two")]
     assert format_rows(rows, {"history": history}) == (SystemMessage("s"), *history, HumanMessage("h"))
 
@@ -150,7 +154,9 @@ def test_A16_other_template_languages_are_text(template):
     assert PromptTemplate(template).format({"x": Canary()}) == template.replace("{{", "{").replace("}}", "}")
 
 
-@pytest.mark.parametrize("template", ["{x.__init__.__globals__}", "{x[0]}", "{x!r}", "{x:>10}", "{0}", "{x.}"])
+@pytest.mark.parametrize(
+    "template", ["{x.__init__.__globals__}", "{x[0]}", "{x!r}", "{x:>10}", "{0}", "{x.}"]
+)
 def test_A16_a_name_is_only_a_name(template):
     name = template[1:-1]
     assert PromptTemplate(template).variables == (name,)
@@ -220,7 +226,9 @@ def test_A18_rows_together_are_limited_too():
 # Properties
 
 texts = st.text(st.one_of(st.characters(), st.sampled_from("{}\n")))
-names = st.text(st.characters(exclude_characters="{}"), min_size=1).filter(lambda n: n.strip() and n != "stop")
+names = st.text(st.characters(exclude_characters="{}"), min_size=1).filter(
+    lambda n: n.strip() and n != "stop"
+)
 
 
 def escaped(text: str) -> str:

@@ -94,10 +94,13 @@ def test_schema_is_accepted(schema):
 @pytest.mark.parametrize(
     ("members", "said"),
     [
-        ({"properties": {"a": {"type": "text"}}}, '$.properties.a.type must be one of array, boolean'),
+        ({"properties": {"a": {"type": "text"}}}, "$.properties.a.type must be one of array, boolean"),
         ({"properties": {"a": {"type": "text"}}}, 'not "text".'),
         ({"properties": []}, "$.properties must be an object, not a list."),
-        ({"properties": {"a": "string"}}, "$.properties.a: a schema is an object, true or false, not a string."),
+        (
+            {"properties": {"a": "string"}},
+            "$.properties.a: a schema is an object, true or false, not a string.",
+        ),
         ({"required": "a"}, '$.required must be a list of different names, not "a".'),
         ({"required": ["a", "a"]}, "$.required must be a list of different names"),
         ({"required": [1]}, "$.required must be a list of different names"),
@@ -111,6 +114,7 @@ def test_schema_is_accepted(schema):
         ({"pattern": 1}, "$.pattern must be a string, not 1."),
         ({"enum": "a"}, '$.enum must be a list, not "a".'),
         ({"dependentRequired": {"a": "b"}}, "$.dependentRequired must be an object of lists of names"),
+        ({"dependencies": {"a": [None]}}, "$.dependencies must be an object of schemas and lists of names"),
         ({"$anchor": "1"}, "$.$anchor must be a name"),
         ({"$id": "a#b"}, "$.$id must be an address without a fragment"),
     ],
@@ -119,7 +123,9 @@ def test_what_is_no_schema_is_refused_with_its_path_and_the_reason(members, said
     assert said in refused({"type": "object", **members})
 
 
-@pytest.mark.parametrize("schema", [[], "object", None, True, {"type": "array"}, {"type": ["object", "null"]}, {}])
+@pytest.mark.parametrize(
+    "schema", [[], "object", None, True, {"type": "array"}, {"type": ["object", "null"]}, {}]
+)
 def test_root_must_be_an_object_schema(schema):
     assert refused(schema)
 
@@ -162,7 +168,9 @@ def test_warnings_are_found_at_every_depth_in_order():
 # Attacks
 
 
-@pytest.mark.parametrize("target", ["http://evil.example/a.json", "file:///etc/passwd", "other.json", "//evil/x"])
+@pytest.mark.parametrize(
+    "target", ["http://evil.example/a.json", "file:///etc/passwd", "other.json", "//evil/x"]
+)
 @pytest.mark.parametrize("keyword", ["$ref", "$dynamicRef"])
 def test_A20_reference_that_leaves_the_document_is_refused_with_its_path(target, keyword):
     schema = {"type": "object", "properties": {"a": {"allOf": [{keyword: target}]}}}
@@ -188,7 +196,10 @@ def test_A20_pattern_is_neither_compiled_nor_matched_and_is_warned_of(monkeypatc
 
     schema = {
         "type": "object",
-        "properties": {"a": {"type": "string", "pattern": "(a+)+$", "default": "a" * 40 + "!"}, "b": {"pattern": "("}},
+        "properties": {
+            "a": {"type": "string", "pattern": "(a+)+$", "default": "a" * 40 + "!"},
+            "b": {"pattern": "("},
+        },
         "patternProperties": {"(x+)+$": {}},
     }
     monkeypatch.setattr("re.compile", evaluated)
@@ -223,8 +234,16 @@ HOSTILE = {
     "many properties": {"type": "object", "properties": {f"p{n}": {"type": "string"} for n in range(7_000)}},
     "many booleans": {"type": "object", "anyOf": [True] * 40_000},
     "many empty schemas": {"type": "object", "anyOf": [{}] * 60_000},
-    "many required names": {"type": "object", "required": [f"{n:05}" for n in range(29_000)], "properties": {}},
-    "recursive references": {"type": "object", "$defs": {"a": {"$ref": "#/$defs/a"}}, "allOf": [{"$ref": "#"}] * 9_000},
+    "many required names": {
+        "type": "object",
+        "required": [f"{n:05}" for n in range(29_000)],
+        "properties": {},
+    },
+    "recursive references": {
+        "type": "object",
+        "$defs": {"a": {"$ref": "#/$defs/a"}},
+        "allOf": [{"$ref": "#"}] * 9_000,
+    },
     "long patterns": {"type": "object", "properties": {"a": {"pattern": "(a+)+" * 50_000}}},
     "long id": {"type": "object", "$id": "#" * 260_000},
     "long anchor": {"type": "object", "$anchor": "a" * 260_000},
@@ -276,7 +295,9 @@ values = st.recursive(
 )
 
 
-@given(st.dictionaries(st.sampled_from(KEYWORDS), values, max_size=4).map(lambda it: {**it, "type": "object"}))
+@given(
+    st.dictionaries(st.sampled_from(KEYWORDS), values, max_size=4).map(lambda it: {**it, "type": "object"})
+)
 def test_agrees_with_the_meta_schema(schema):
     expected = not list(
         Draft202012Validator(

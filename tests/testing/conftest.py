@@ -29,16 +29,17 @@ def fake(mounts: Mounts) -> Iterator[FakeOpenRouter]:
         yield fake
 
 
-@pytest.fixture
-def client(fake: FakeOpenRouter) -> Iterator[httpx.Client]:
-    with httpx.Client(
-        base_url=fake.base_url,
-        headers={"Authorization": f"Bearer {KEY}"},
-        timeout=5,
-        trust_env=False,
-        verify=False,  # no TLS here, and certificates take long to load
-    ) as client:
+@pytest.fixture(scope="session")
+def any_client() -> Iterator[httpx.Client]:
+    headers = {"Authorization": f"Bearer {KEY}"}
+    with httpx.Client(headers=headers, timeout=5, trust_env=False, verify=False) as client:
         yield client
+
+
+@pytest.fixture
+def client(any_client: httpx.Client, fake: FakeOpenRouter) -> httpx.Client:
+    any_client.base_url = httpx.URL(fake.base_url)
+    return any_client
 
 
 @pytest.fixture

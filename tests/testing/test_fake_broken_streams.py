@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
 
 import httpx
 import pytest
@@ -136,9 +135,7 @@ def test_a_reader_who_leaves_is_noticed(fake, stream):
         next(chunks)
         assert [request.json["model"] for request in fake.active] == ["the/one"]
         assert not fake.closed_early
-    started = time.monotonic()
     fake.wait_until(lambda: fake.closed_early)
-    assert time.monotonic() - started < 1
     assert [request.json["model"] for request in fake.closed_early] == ["the/one"]
     assert not fake.active
 
@@ -169,7 +166,7 @@ def test_a_stream_read_to_its_end_is_not_closed_early(fake, ask):
     for _ in range(20):
         fake.reply(*"abc")
         ask(stream=True)
-    fake.wait_until(lambda: not fake.active)
+    assert not fake.active
     assert not fake.closed_early
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -72,8 +73,16 @@ def test_other_machines_are_kept_out_unless_allowed(host):
 
 
 def test_a_port_that_cannot_be_had_is_a_plain_error():
-    with pytest.raises(CommandError, match="cannot be served"):
-        call_command("openrouter_fake", port=70000)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        with pytest.raises(CommandError, match="cannot be served"):
+            call_command("openrouter_fake", "--port", port)
+
+
+@pytest.mark.parametrize("port", ["-1", "65536", "http"])
+def test_a_port_must_be_a_port(port):
+    with pytest.raises(CommandError, match="port from 0 to 65535"):
+        call_command("openrouter_fake", "--port", port)
 
 
 @pytest.mark.parametrize("delay", ["-1", "61", "soon", "nan"])

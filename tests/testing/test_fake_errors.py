@@ -62,7 +62,7 @@ def test_429_has_the_rate_limit_in_headers_and_metadata(fake, ask):
     fake.error(429)
     response = ask()
     reset = int(response.headers["x-ratelimit-reset"]) / 1000
-    assert 0 < reset - time.time() < 2
+    assert abs(reset - time.time()) < 5
     assert response.headers["retry-after"] == "1"
     assert response.json()["error"]["metadata"]["headers"] == {
         "X-RateLimit-Limit": "20",

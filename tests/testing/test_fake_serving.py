@@ -72,7 +72,7 @@ def test_leaving_stops_quickly_and_cleanly_with_a_stalled_stream_open():
         reader.start()
         fake.wait_until(lambda: fake.active)
         started = time.monotonic()
-    assert time.monotonic() - started < 1.5
+    assert time.monotonic() - started < 5
     reader.join(timeout=5)
     assert isinstance(errors[0], httpx.RemoteProtocolError)
     assert len(serving_threads()) == threads

@@ -163,7 +163,7 @@ def test_joke_calls_the_tool_with_setup_before_punchline():
 def test_joke_is_long_enough_to_be_seen_growing():
     for topic in ("bears", "cats"):
         fragments = called(f"tell me a long joke about {topic}").fragments
-        assert 100 <= len(fragments) <= 160  # 4 to 6 seconds at the pace of the demo
+        assert 100 <= len(fragments) <= 150  # 4 to 6 seconds at the pace of the demo
         assert max(map(len, fragments)) <= 20
         assert any(fragment.endswith("\\") for fragment in fragments)
 
@@ -286,7 +286,7 @@ messages = st.lists(
 )
 
 
-@settings(max_examples=200)
+@settings(max_examples=60)
 @given(st.fixed_dictionaries({}, optional={name: json_values for name in members} | {"messages": messages}))
 def test_no_request_makes_the_simulation_raise(body):
     from openrouter_app.testing.rendering import render
@@ -297,9 +297,9 @@ def test_no_request_makes_the_simulation_raise(body):
 
 def test_a_hostile_schema_still_gets_arguments(fake, ask):
     deep = {"type": "object"}
-    for _ in range(200):
-        deep = {"type": "object", "properties": {"down": deep, "wide": {"type": "array", "items": deep}}}
-    wide = {"properties": {f"p{number}": deep for number in range(300)} | {"loop": {"$ref": "#"}}}
+    for _ in range(300):
+        deep = {"type": "object", "properties": {"down": deep, "list": {"type": "array", "minItems": 9}}}
+    wide = {"properties": {f"p{number}": deep for number in range(20)} | {"loop": {"$ref": "#"}}}
     tool = {"type": "function", "function": {"name": "evil", "parameters": wide}}
     response = ask(tools=[tool], tool_choice="required")
     call = response.json()["choices"][0]["message"]["tool_calls"][0]["function"]

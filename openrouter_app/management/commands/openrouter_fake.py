@@ -28,6 +28,12 @@ def _seconds(text: str) -> float:
     return seconds
 
 
+def _port(text: str) -> int:
+    if not text.isdecimal() or int(text) > 65535:
+        raise ArgumentTypeError(f"{text!r} is no port from 0 to 65535")
+    return int(text)
+
+
 def _is_loopback(host: str) -> bool:
     try:
         return ip_address(host).is_loopback
@@ -41,7 +47,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
-        parser.add_argument("--port", type=int, default=0, help="port to listen on; 0 takes a free one")
+        parser.add_argument("--port", type=_port, default=0, help="port to listen on; 0 takes a free one")
         parser.add_argument(
             "--chunk-delay", type=_seconds, default=0.04, help="seconds between chunks (%(default)s)"
         )
@@ -61,13 +67,16 @@ class Command(BaseCommand):
             )
         fake = FakeOpenRouter(chunk_delay=options["chunk_delay"], remember=100)
         try:
-            with _stop_signal() as stop, serve(fake, host, options["port"]) as base_url:
+            with (
+                _stop_signal() as stop,
+                serve(fake, host, options["port"]) as base_url,
+                _written(port_file, base_url),
+            ):
                 self.stdout.write(f"Fake OpenRouter at {base_url} (a simulation: no model is asked)")
                 self.stdout.flush()
-                with _written(port_file, base_url):
-                    while not stop.wait(timeout=0.5):  # without a timeout Windows would not hear Ctrl+C
-                        pass
-        except (OSError, OverflowError, ImportError) as error:
+                while not stop.wait(timeout=0.5):  # without a timeout Windows would not hear Ctrl+C
+                    pass
+        except (OSError, ImportError) as error:
             raise CommandError(f"The fake cannot be served: {error}") from error
 
 
@@ -93,7 +102,9 @@ def _written(port_file: Path | None, base_url: str) -> Iterator[None]:
         yield
         return
     port = base_url.removesuffix("/api/v1").rpartition(":")[2]
-    port_file.write_text(f"{port}\n", encoding="ascii")
+    unfinished = port_file.with_name(f"{port_file.name}.{port}")
+    unfinished.write_text(f"{port}\n", encoding="ascii")
+    unfinished.replace(port_file)  # whoever waits for the file never reads half of it
     try:
         yield
     finally:

@@ -72,7 +72,7 @@ class Messages {
     row.querySelector("h3, h4")?.append(buttons);
     const stray = element("p", "openrouter-stray");
     stray.setAttribute("role", "status");
-    text.after(stray);
+    (text.closest(".flex-container") ?? text).after(stray);
   }
 
   /** Exchange the contents with the neighbour's: the forms stay where they are, with their ids. */
@@ -106,7 +106,9 @@ class Messages {
       if (this.field(row, "DELETE")?.checked || this.field(row, "role")?.value === "messages_placeholder") return;
       const { names: found, stray, brace } = read(text.value);
       for (const name of found) names.add(name);
-      if (stray >= 0) line.textContent = this.strayText(text.value, stray, brace);
+      // what the server said of this very text stands there already
+      const told = text.value === text.defaultValue && text.closest(".form-row")?.querySelector(".errorlist");
+      if (stray >= 0 && !told) line.textContent = this.strayText(text.value, stray, brace);
     });
     if (rows.some((row) => this.field(row, "text"))) this.show(names);
   }

@@ -1,0 +1,108 @@
+"""A Chromium for the tests in this directory, and the app's static files on a loopback address."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Error, Page, sync_playwright
+
+import openrouter_app
+from project.csp import POLICY
+
+from . import chromium
+
+STATIC = Path(openrouter_app.__file__).parent / "static"
+
+
+@pytest.fixture(scope="package")
+def browser() -> Iterator[Browser]:
+    """One Chromium for this directory.
+
+    Package scope, not session: as long as Playwright's sync API is started, it keeps an event loop
+    running in this thread, where no asynchronous test could run and Django allows no query.
+    """
+    path = chromium.find()
+    if path is None:
+        pytest.skip("there is no Chromium; `python -m tests.browser.chromium` gets one")
+    with pytest.MonkeyPatch.context() as patch, sync_playwright() as playwright:
+        patch.setitem(os.environ, "DJANGO_ALLOW_ASYNC_UNSAFE", "true")
+        browser = playwright.chromium.launch(
+            executable_path=path, args=["--no-sandbox", "--disable-background-networking"]
+        )
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="session")
+def static_server() -> Iterator[str]:
+    """The address of a server with a blank page at ``/`` and the static files of the app, under the CSP."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_StaticFiles, directory=str(STATIC)))
+    server.daemon_threads = True
+    Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def static_page(browser: Browser, static_server: str) -> Iterator[Page]:
+    """A blank page that can ``import()`` the modules; an error or a refused script in it fails the test."""
+    with blank_page(browser, static_server) as page:
+        yield page
+
+
+@contextmanager
+def blank_page(browser: Browser, address: str) -> Iterator[Page]:
+    """What `static_page` gives, for as long as its user likes."""
+    context = browser.new_context()
+    page = context.new_page()
+    problems: list[str] = []
+    page.on("pageerror", lambda error: problems.append(_described(error)))
+    page.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
+    page.goto(address)
+    yield page
+    context.close()
+    assert not problems
+
+
+def _described(error: Error) -> str:
+    return f"{error.message}\n{error.stack}"
+
+
+class _StaticFiles(SimpleHTTPRequestHandler):
+    """Static files and a blank page, as a site under our policy sends them."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        if self.path == "/":
+            body = b"<!doctype html><html lang=en><title>blank</title><body class=openrouter>"
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html; charset=utf-8")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+        elif self.path == "/favicon.ico":
+            self.send_response(204)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+        else:
+            super().do_GET()
+
+    def translate_path(self, path: str) -> str:
+        return super().translate_path(path.removeprefix("/static"))
+
+    def end_headers(self) -> None:
+        self.send_header("Content-Security-Policy", POLICY)
+        super().end_headers()
+
+    def log_message(self, *args: Any) -> None:
+        """Silent: the tests say what went wrong."""

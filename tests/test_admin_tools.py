@@ -1,0 +1,82 @@
+"""Tools in the admin: a schema is taken, refused or warned of, each with its place."""
+
+from __future__ import annotations
+
+import html
+import json
+
+import pytest
+from django.urls import reverse
+
+from openrouter_app.models import ToolSpec
+
+pytestmark = pytest.mark.django_db
+
+
+def add(client, schema, **fields):
+    data = {"name": "joke", "description": "", **fields}
+    data["schema"] = schema if isinstance(schema, str) else json.dumps(schema)
+    return client.post(reverse("admin:openrouter_app_toolspec_add"), data, follow=True)
+
+
+def said(response):
+    return html.unescape(response.content.decode())
+
+
+def warnings(response):
+    return [str(message) for message in response.context["messages"] if message.level_tag == "warning"]
+
+
+def test_schema_is_saved_and_shown_again_in_its_order(admin_client):
+    schema = {"type": "object", "properties": {"z": {"type": "string"}, "a": True}}
+    assert warnings(add(admin_client, schema)) == []
+    tool = ToolSpec.objects.get()
+    assert json.dumps(tool.schema) == json.dumps(schema)
+    page = said(admin_client.get(reverse("admin:openrouter_app_toolspec_change", args=[tool.pk])))
+    assert json.dumps(schema, indent=2) in page
+
+
+def test_wrong_json_is_refused_with_line_and_column_and_stays_as_it_was_typed(admin_client):
+    typed = '{\n  "type": "object"\n  "properties": {}\n}'
+    response = add(admin_client, typed)
+    assert not ToolSpec.objects.exists()
+    assert "Expecting ',' delimiter at line 3, column 3." in response.context["adminform"].errors["schema"][0]
+    assert typed in said(response)
+
+
+def test_no_schema_is_refused_with_path_and_reason(admin_client):
+    response = add(admin_client, {"type": "object", "properties": {"a": {"type": "text"}}})
+    assert not ToolSpec.objects.exists()
+    error = response.context["adminform"].errors["schema"][0]
+    assert error.startswith("$.properties.a.type must be one of")
+
+
+def test_required_name_without_a_property_is_saved_with_a_warning(admin_client):
+    response = add(admin_client, {"type": "object", "properties": {"setup": {}}, "required": ["location"]})
+    assert ToolSpec.objects.exists()
+    assert warnings(response) == ["$: 'location' is required but is no property."]
+
+
+def test_A20_pattern_is_saved_with_a_warning(admin_client):
+    response = add(admin_client, {"type": "object", "properties": {"a": {"pattern": "(a+)+$"}}})
+    assert ToolSpec.objects.exists()
+    (warning,) = warnings(response)
+    assert warning.startswith("$.properties.a.pattern: ")
+
+
+def test_A20_reference_that_leaves_the_document_is_refused(admin_client):
+    response = add(admin_client, {"type": "object", "properties": {"a": {"$ref": "file:///etc/passwd"}}})
+    assert not ToolSpec.objects.exists()
+    assert "$.properties.a.$ref" in response.context["adminform"].errors["schema"][0]
+
+
+def test_many_warnings_are_summed_up(admin_client):
+    response = add(
+        admin_client, {"type": "object", "properties": {}, "required": [str(n) for n in range(12)]}
+    )
+    assert len(warnings(response)) == 6
+    assert warnings(response)[-1] == "And 7 more like these."
+
+
+def test_tool_name_is_checked(admin_client):
+    assert "name" in add(admin_client, {"type": "object"}, name="not a name").context["adminform"].errors

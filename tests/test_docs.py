@@ -1,0 +1,65 @@
+"""The reference pages say what the code says."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from openrouter_app import protocol
+from openrouter_app.conf import Settings
+from openrouter_app.runs import events
+
+DOCS = Path(__file__).parents[1] / "docs"
+
+
+def table(page: str, heading: str) -> dict[str, list[str]]:
+    """The first table below a heading: {first cell: the words in backticks in the others}."""
+    text = (DOCS / page).read_text().split(f"# {heading}\n", 1)[1]
+    rows = re.findall(r"^\| `([^`]+)` \|(.*)\|$", re.split(r"^#", text, flags=re.MULTILINE)[0], re.MULTILINE)
+    return {name: re.findall(r"`([^`]+)`", rest) for name, rest in rows}
+
+
+def tag(kind: type[msgspec.Struct]) -> str:
+    return str(kind.__struct_config__.tag)
+
+
+def test_settings_page_lists_every_setting_with_its_default():
+    rows = table("settings.md", "Settings")
+    assert set(rows) == set(Settings.__struct_fields__)
+    for name, words in rows.items():
+        assert eval(words[0]) == getattr(Settings(), name), name
+
+
+@pytest.mark.parametrize(
+    ("heading", "union"),
+    [("From the page", protocol.ClientFrame), ("From the server", protocol.ServerFrame)],
+)
+def test_protocol_page_lists_every_frame_with_its_fields(heading, union):
+    rows = table("protocol.md", heading)
+    assert set(rows) == {tag(kind) for kind in union.__args__}
+    for kind in union.__args__:
+        assert set(kind.__struct_fields__) <= set(rows[tag(kind)]), kind
+
+
+def test_protocol_page_lists_every_event_with_its_fields():
+    rows = table("protocol.md", "Events")
+    assert set(rows) == {tag(kind) for kind in events.Event.__args__}
+    for kind in events.Event.__args__:
+        fields = (
+            set(kind.__struct_fields__) - ({"text"} if kind is events.ToolArguments else set()) - {"name"}
+        )
+        assert fields <= set(rows[tag(kind)]), kind
+
+
+@pytest.mark.parametrize("page", sorted(DOCS.rglob("*.md")), ids=lambda path: path.name)
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", page.read_text()):
+        assert (page.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("page", sorted((DOCS / "decisions").glob("*.md")), ids=lambda path: path.name)
+def test_decisions_are_short(page):
+    assert len(page.read_text().splitlines()) <= 40
