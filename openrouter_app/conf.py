@@ -59,8 +59,6 @@ class Settings(msgspec.Struct, frozen=True):
     """Seconds a run may take in all."""
     MAX_RUNS_PER_SOCKET: Count = 20
     """Unfinished runs one socket may have at a time."""
-    ENCRYPTION_KEYS: tuple[str, ...] = ()
-    """Keys, newest first, that will encrypt what users store here; not used yet."""
 
     def __repr__(self) -> str:
         shown = (
@@ -70,7 +68,7 @@ class Settings(msgspec.Struct, frozen=True):
         return f"Settings({', '.join(shown)})"
 
 
-SECRET = frozenset({"API_KEY", "ENCRYPTION_KEYS"})
+SECRET = frozenset({"API_KEY"})
 _TYPES = get_type_hints(Settings, include_extras=True)
 
 

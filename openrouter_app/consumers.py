@@ -186,7 +186,10 @@ class RunConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         )
 
     async def _send(self, frame: protocol.ServerFrame) -> None:
-        await self.send(text_data=protocol.encode(frame))
+        # A page may leave while an answer is on its way: the server says so here first, and the
+        # disconnect that ends the tasks comes after it.
+        with suppress(OSError):
+            await self.send(text_data=protocol.encode(frame))
 
 
 def _run_of(

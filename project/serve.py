@@ -43,7 +43,11 @@ def choose(environ: dict[str, str]) -> Provider:
         return Provider("server", {})
     if environ.get("OPENROUTER_API_KEY"):
         return Provider("openrouter", {})
-    return Provider("fake", {}, [sys.executable, "manage.py", "openrouter_fake", "--port", "0"])
+    return Provider(
+        "fake",
+        {"OPENROUTER_API_KEY": "simulated"},
+        [sys.executable, "manage.py", "openrouter_fake", "--port", "0"],
+    )
 
 
 def main() -> None:

@@ -57,10 +57,10 @@ def test_every_mistake_is_found_not_only_the_first():
 
 
 def test_A13_repr_and_errors_never_show_a_key(settings):
-    settings.OPENROUTER = {"API_KEY": CANARY, "ENCRYPTION_KEYS": [CANARY]}
+    settings.OPENROUTER = {"API_KEY": CANARY}
     shown = repr(get_settings()) + str(get_settings()) + f"{get_settings()!r}"
     assert CANARY not in shown
     assert "BASE_URL='https://openrouter.ai/api/v1'" in shown
-    wrong = list(mistakes({"API_KEY": [CANARY], "ENCRYPTION_KEYS": {CANARY: 1}, "BASE_URL": 5}))
+    wrong = list(mistakes({"API_KEY": [CANARY], "BASE_URL": 5}))
     assert wrong
     assert CANARY not in repr(wrong)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from asgiref.sync import sync_to_async
@@ -53,7 +53,7 @@ async def test_start_is_accepted_then_snapshot_then_events(provider):
         assert (snapshot["type"], snapshot["run"]) == ("run.snapshot", accepted["run"])
         events = await sock.frame()
         assert (events["type"], events["after"]) == ("run.events", snapshot["seq"])
-    await runs.wait(accepted["run"])
+    await runs.wait(UUID(accepted["run"]))
 
 
 async def test_page_sees_the_whole_answer(provider):
@@ -393,3 +393,19 @@ async def test_database_error_is_told_and_the_socket_stays_up(monkeypatch, caplo
         await sock.send_frame("ping")
         assert await sock.frame() == {"type": "pong"}
     assert "canary" in caplog.text
+
+
+async def test_page_that_leaves_in_mid_answer_is_no_error(provider, monkeypatch, caplog):
+    async def gone(self, *args, **kwargs):
+        raise OSError("the client is gone")
+
+    await make(make_chain)()
+    provider.reply("Hel", "lo", delay=0.05)
+    async with connected() as sock:
+        await sock.send_frame("run.start", id="k1", chain="echo", input={"text": "hi"})
+        run = (await sock.until("run.accepted"))["run"]
+        monkeypatch.setattr(consumers.RunConsumer, "send", gone)
+        await runs.wait(UUID(run))
+        await asyncio.sleep(0.05)
+    assert (await Run.objects.aget(uuid=run)).status == "done"
+    assert not caplog.records

@@ -3,15 +3,13 @@
 ::
 
     parser = PartialJSON()
-    parser.feed('{"setup": "Wh')   # [{"op": "add", "path": "", "value": {}},
-                                   #  {"op": "add", "path": "/setup", "value": "Wh"}]
+    parser.feed('{"setup": "Wh')   # adds {} at "", the root, and "Wh" at "/setup"
     parser.feed('y?"')             # [{"op": "append", "path": "/setup", "value": "y?"}]
     parser.open                    # "": the string is complete, the object may grow
     parser.feed("}")               # []; and now parser.close() answers {"setup": "Why?"}
 
-It is no repair tool: a missing quote, a trailing comma or a Markdown fence is an error as soon as it
-is seen. Nor does it guess: strings grow as they arrive, keys appear with their value, numbers at the
-character after them, ``true``, ``false`` and ``null`` at their last letter.
+It is no repair tool: what is no JSON is an error at once. Nor does it guess: strings grow as they arrive,
+keys appear with their value, a number at the character after it, ``true`` and such at the last letter.
 
 The one rule: a feed costs what it brings, whatever came before. So nothing looks back at text already
 read, an open string is a list of pieces until it is asked for, and its path is rendered once.
@@ -37,9 +35,7 @@ MAX_DEPTH = 128
 MAX_DIGITS = 4300  # Python's default for reading an int; no setting of the host raises it here
 
 
-class Missing(enum.Enum):
-    """The type of `MISSING`: an enum, so that type checkers narrow it and a copy is the same object."""
-
+class Missing(enum.Enum):  # an enum: type checkers narrow it, and a copy is the same object
     MISSING = "MISSING"
 
     def __repr__(self) -> str:
@@ -98,8 +94,7 @@ _SCALAR: dict[str, dict[str, str]] = {
     "fraction": {**dict.fromkeys(_DIGITS, "fraction"), **_E},
     "e": {**dict.fromkeys(_DIGITS, "exponent"), "+": "sign", "-": "sign"},
     **{step: dict.fromkeys(_DIGITS, "exponent") for step in ("sign", "exponent")},
-    **{word[:at]: {word[at]: word[: at + 1]} for word in _WORDS for at in range(1, len(word))},
-    **{word: {} for word in _WORDS},
+    **{w[:at]: dict.fromkeys(w[at : at + 1], w[: at + 1]) for w in _WORDS for at in range(1, len(w) + 1)},
 }
 _NUMBERS: dict[str, type[float]] = {"zero": int, "whole": int, "fraction": float, "exponent": float}
 
@@ -117,27 +112,26 @@ class PartialJSON:
         self._max_length, self._max_depth = max_length, max_depth
         self._error: PartialJSONError | None = None
         self._state = VALUE
-        # The open containers, each with what paths in it begin with and what follows a value in it;
-        # the key of the newest value. At the bottom, a holder of the root as "": no special case then.
+        # The open containers, each with what follows a value in it; the newest key in each; what paths
+        # in them begin with, as far as they were added. The first is a holder that has the root as "".
         self._holder: dict[str, Any] = {}
-        self._stack: list[tuple[dict[str, Any] | list[Any], str, str]] = [(self._holder, "", END)]
-        self._key: Any = ""
-        # The open token. A string: how many pieces are told in operations, whether it was added, where.
+        self._stack: list[tuple[dict[str, Any] | list[Any], str]] = [(self._holder, END)]
+        self._keys: list[Any] = [""]
+        self._prefixes = [""]
+        # The open token. A string: how many pieces operations have told; its path once it was added.
         # A number or word: how far it has come, how many digits, its position.
         self._pieces: list[str] = []
-        self._told, self._added, self._path = 0, False, ""
-        self._step, self._digits, self._start = "", 0, 0
-        # The feed: its operations; which of them added what is open; the position of its text, which
-        # begins with what the last feed cut. All characters so far.
+        self._path: str | None = None
+        self._told, self._step, self._digits, self._start = 0, "", 0, 0
+        # The feed: its operations; the position of its text, which begins with what the last feed cut.
         self._operations: list[Operation] = []
-        self._opened: list[int] = []
         self._base, self._cut, self._length = 0, "", 0
 
     def feed(self, text: str) -> list[Operation]:
         """Read more text; answer what it changed, as operations that share nothing with `value`.
 
-        A container is added empty and then filled, but what opens and closes within one feed is added
-        whole; a string gets one operation a feed. Raises `PartialJSONError`.
+        What opens is added as far as it comes in this feed, save for an open value in it, which gets an
+        operation of its own: so the last path is at or below `open`. Raises `PartialJSONError`.
         """
         if self._error:
             raise self._error.with_traceback(None)
@@ -146,8 +140,7 @@ class PartialJSON:
         self._base = self._length - len(self._cut)
         self._length += len(text)
         text, self._cut = self._cut + text, ""
-        self._operations, self._opened = [], []
-
+        self._operations = []
         position, end = 0, len(text)
         while position < end:
             if self._state in _TOKENS:
@@ -161,38 +154,33 @@ class PartialJSON:
                 position = rule(self, text, position)
         if too_long:
             self._fail(f"the text is longer than {self._max_length:,} characters", self._length)
-
+        self._add_containers()
         if self._state == STRING:
             self._tell()
-        for operation in self._operations:
-            if type(operation["value"]) is not str:
-                operation["value"] = _copy(operation["value"])
         return self._operations
 
     def close(self) -> Any:
         """Say that this was all; answer `value`. Raises `PartialJSONError` where it is no whole JSON.
 
-        Empty text is none: where it stands for ``{}``, as in tool arguments, the caller says so. A bare
-        number appears only here, without an operation; ``feed("\\n")`` before makes one.
+        Empty text is none: the caller knows where it stands for ``{}``. A bare number appears only here,
+        without an operation; ``feed("\\n")`` before makes one.
         """
         if self._error:
             raise self._error.with_traceback(None)
         self._operations = []  # the last list is the caller's
-        if self._state == SCALAR and len(self._stack) == 1 and self._step in _NUMBERS:
-            self._end_scalar()
+        if self._state == SCALAR and len(self._stack) == 1:
+            self._base = self._length
+            self._read_scalar("\n", 0)
         if self._state != END:
             self._fail("the text ends before its value does", self._length)
         return self._holder[""]
 
     @property
     def value(self) -> Any:
-        """The value so far, or `MISSING`. It is the live one: later feeds change it, you must not.
-
-        Reading it joins the open string, at the cost of that string's length.
-        """
+        """The live value so far, or `MISSING`: later feeds change it, you must not. Joins the open string."""
         if self._state == STRING:
             self._pieces, self._told = ["".join(self._pieces)], 1
-            self._stack[-1][0][self._key] = self._pieces[0]
+            self._stack[-1][0][self._keys[-1]] = self._pieces[0]
         return self._holder.get("", MISSING)
 
     def snapshot(self) -> Any:
@@ -208,15 +196,14 @@ class PartialJSON:
         """
         if self._state == END:
             return None
-        return self._path if self._state == STRING else self._stack[-1][1][:-1]
+        return self._path if self._state == STRING else self._prefixes[-1][:-1]
 
     # Readers and rules: from the text and a position in it to the position after what they took.
-
     def _open_text(self, text: str, position: int) -> int:
         self._state = KEY if self._state in (FIRST_KEY, NEXT_KEY) else STRING
-        self._pieces = []
+        self._pieces, self._told, self._path = [], 0, None
         if self._state == STRING:
-            self._told, self._added, self._path = 0, False, self._place("")
+            self._place("")
         return position + 1
 
     def _read_text(self, text: str, position: int) -> int:
@@ -229,21 +216,20 @@ class PartialJSON:
             elif kind == "wrong":
                 self._fail("there is no such escape", self._base + token.end())
             elif self._state == KEY:
-                self._key, self._state = "".join(self._pieces), COLON
+                self._keys[-1], self._state = "".join(self._pieces), COLON
                 return token.end()
             else:
-                self._tell()
-                self._stack[-1][0][self._key] = "".join(self._pieces)
-                self._state = self._stack[-1][2]
+                self._stack[-1][0][self._keys[-1]] = "".join(self._pieces)
+                if len(self._prefixes) == len(self._stack):
+                    self._tell()
+                self._state = self._stack[-1][1]
                 return token.end()
         return len(text)
 
-    def _open_scalar(self, text: str, position: int) -> int:
-        self._state, self._pieces = SCALAR, []
-        self._step, self._digits, self._start = "", 0, self._base + position
-        return self._read_scalar(text, position)
-
     def _read_scalar(self, text: str, position: int) -> int:
+        if self._state != SCALAR:
+            self._state, self._pieces = SCALAR, []
+            self._step, self._digits, self._start = "", 0, self._base + position
         begin, end = position, len(text)
         while position < end and (step := _SCALAR[self._step].get(text[position])):
             self._step = step
@@ -253,60 +239,78 @@ class PartialJSON:
             position += 1
         self._pieces.append(text[begin:position])
         if self._step in _WORDS or (position < end and self._step in _NUMBERS):
-            self._end_scalar()
+            raw = "".join(self._pieces)
+            try:
+                value = _WORDS[raw] if raw in _WORDS else _NUMBERS[self._step](raw)
+            except ValueError:  # the host has lowered Python's limit of digits
+                value = math.inf
+            if value in (math.inf, -math.inf):
+                self._fail("a number is too large", self._start)
+            self._place(value)
+            self._end_value(value)
         elif position < end:
             self._fail("this is no number, true, false or null", self._base + position)
         return position
-
-    def _end_scalar(self) -> None:
-        text = "".join(self._pieces)
-        try:
-            value = _WORDS[text] if text in _WORDS else _NUMBERS[self._step](text)
-        except ValueError:  # the host has lowered Python's limit of digits
-            value = math.inf
-        if value in (math.inf, -math.inf):
-            self._fail("a number is too large", self._start)
-        self._operations.append({"op": "add", "path": self._place(value), "value": value})
-        self._state = self._stack[-1][2]
 
     def _open_container(self, text: str, position: int) -> int:
         if len(self._stack) > self._max_depth:
             self._fail(f"the value is nested more than {self._max_depth} deep", self._base + position)
         is_object = text[position] == "{"
         container: dict[str, Any] | list[Any] = {} if is_object else []
-        path = self._place(container)
-        self._opened.append(len(self._operations))
-        self._operations.append({"op": "add", "path": path, "value": container.copy()})
-        self._stack.append((container, path + "/", AFTER_MEMBER if is_object else AFTER_ITEM))
+        self._place(container)
+        self._stack.append((container, AFTER_MEMBER if is_object else AFTER_ITEM))
+        self._keys.append("")
         self._state = FIRST_KEY if is_object else ITEM
         return position + 1
 
     def _close_container(self, text: str, position: int) -> int:
-        container, _, _ = self._stack.pop()
-        if self._opened:  # it was opened in this feed: one operation says it all
-            index = self._opened.pop()
-            self._operations[index]["value"] = container
-            del self._operations[index + 1 :]
-        self._state = self._stack[-1][2]
+        container, _ = self._stack.pop()
+        self._keys.pop()
+        if len(self._prefixes) > len(self._stack):
+            self._prefixes.pop()
+            self._state = self._stack[-1][1]
+        else:
+            self._end_value(container)
         return position + 1
 
-    def _place(self, value: Any) -> str:
-        """Put a new value where it belongs; answer its path."""
-        parent, prefix, _ = self._stack[-1]
+    def _place(self, value: Any) -> None:
+        parent = self._stack[-1][0]
         if isinstance(parent, list):
-            self._key = len(parent)
+            self._keys[-1] = len(parent)
             parent.append(value)
-            return f"{prefix}{self._key}"
-        parent[self._key] = value
-        return f"{prefix}{self._key.replace('~', '~0').replace('/', '~1')}"
+        else:
+            parent[self._keys[-1]] = value
+
+    def _end_value(self, value: Any) -> None:
+        if len(self._prefixes) == len(self._stack):  # else it is added with the container it is in
+            self._operations.append({"op": "add", "path": self._next_path(), "value": _copy(value)})
+        self._state = self._stack[-1][1]
+
+    def _add_containers(self) -> None:
+        """Add those that opened in this feed and stay open, each without the open value in it."""
+        for level in range(len(self._prefixes), len(self._stack)):
+            container, key, path = self._stack[level][0], self._keys[level], self._next_path()
+            if level + 1 < len(self._stack) or self._state == STRING:
+                container = container[:-1] if isinstance(container, list) else {**container, key: None}
+                if isinstance(container, dict) and next(reversed(container)) == key:
+                    del container[key]  # else it came before, and keeps its place
+            self._operations.append({"op": "add", "path": path, "value": _copy(container)})
+            self._prefixes.append(path + "/")
 
     def _tell(self) -> None:
         """Make the operation for what this feed brought of the open string."""
         text = "".join(self._pieces[self._told :])
-        if text or not self._added:
-            op: Literal["add", "append"] = "append" if self._added else "add"
-            self._operations.append({"op": op, "path": self._path, "value": text})
-        self._told, self._added = len(self._pieces), True
+        if self._path is None:
+            self._path = self._next_path()
+            self._operations.append({"op": "add", "path": self._path, "value": text})
+        elif text:
+            self._operations.append({"op": "append", "path": self._path, "value": text})
+        self._told = len(self._pieces)
+
+    def _next_path(self) -> str:
+        """The path of the newest value in the last container that was added."""
+        key = str(self._keys[len(self._prefixes) - 1])
+        return self._prefixes[-1] + key.replace("~", "~0").replace("/", "~1")
 
     def _fail(self, what: str, position: int) -> NoReturn:
         self._error = PartialJSONError(f"This is no JSON: {what} at character {position}.", position=position)
@@ -319,7 +323,7 @@ _Rule: TypeAlias = str | Callable[[PartialJSON, str, int], int]
 _A_VALUE: dict[str, _Rule] = {
     '"': PartialJSON._open_text,
     **dict.fromkeys("{[", PartialJSON._open_container),
-    **dict.fromkeys(_SCALAR[""], PartialJSON._open_scalar),
+    **dict.fromkeys(_SCALAR[""], PartialJSON._read_scalar),
 }
 _RULES: dict[str, dict[str, _Rule]] = {
     VALUE: _A_VALUE,
@@ -337,8 +341,7 @@ _RULES = {state: {**rules, **dict.fromkeys(" \t\n\r", state)} for state, rules i
 def merge(operations: list[Operation], more: Iterable[Operation]) -> list[Operation]:
     """Put ``more`` at the end of ``operations``, in fewer operations if it can; answer that list.
 
-    An ``append`` joins its neighbour at the same path: `apply` makes the same of them. No operation
-    is changed, only replaced.
+    An ``append`` joins its neighbour at the same path. No operation is changed, only replaced.
     """
     for (op, path), run in groupby(more, lambda operation: (operation["op"], operation["path"])):
         if op == "add":
@@ -353,10 +356,7 @@ def merge(operations: list[Operation], more: Iterable[Operation]) -> list[Operat
 
 
 def apply(root: Any, operations: Iterable[Operation]) -> Any:
-    """What a client does with operations: the value after them; at the start it is `MISSING`.
-
-    ``root`` is not changed: what changes is copied, the rest is shared. Made to be right, not fast.
-    """
+    """What a client does with operations, from `MISSING` on: a new value that shares what is the same."""
     for operation in operations:
         parent: Any = (holder := {"": root})
         key: Any = ""
@@ -385,9 +385,8 @@ def complete(text: str, *, max_length: int = MAX_LENGTH) -> Any:
     try:
         import partial_json_parser as library  # type: ignore[import-untyped,unused-ignore]
 
-        kinds = library.Allow.STR | library.Allow.ARR | library.Allow.OBJ
         parser = PartialJSON(max_length=max_length + MAX_DEPTH + 1)  # room for the closing marks
-        parser.feed(library.ensure_json(text.strip(" \t\n\r"), kinds))
+        parser.feed(library.ensure_json(text.strip(" \t\n\r"), library.STR | library.ARR | library.OBJ))
         return parser.close()
     except Exception:  # the library raises nearly anything, RecursionError too
         return None

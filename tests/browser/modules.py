@@ -10,9 +10,8 @@ from playwright.sync_api import Page
 IMPORTS = """
 const at = (name) => import(`/openrouter_app/js/${name}.js`);
 const { RunState } = await at("state");
-const { applyOperation, parsePointer } = await at("operations");
-const { Client, connect } = await at("client");
-const { Connection } = await at("connection");
+const { applyOperation } = await at("operations");
+const { connect } = await at("client");
 const { AnswerView } = await at("answer-view");
 const { StreamedText } = await at("streamed-text");
 const { Strings } = await at("strings");

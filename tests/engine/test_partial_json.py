@@ -303,6 +303,8 @@ def test_an_error_stands_at_the_first_character_that_no_json_can_have_there(text
         ('["a', 3),
         ('{"a":', 5),
         ("[1e", 3),
+        ("-", 1),
+        ("1.5e", 4),
         ("", 0),
         (" \n", 2),
     ],
@@ -414,13 +416,27 @@ def test_a_number_that_was_cut_off_is_never_shown():
 def test_what_opens_and_closes_in_one_feed_is_added_whole():
     parser = PartialJSON()
     assert parser.feed('{"a":[1,{"b":"c"}],"d":{"e":[true],"f":"g') == [
-        {"op": "add", "path": "", "value": {}},
-        {"op": "add", "path": "/a", "value": [1, {"b": "c"}]},
-        {"op": "add", "path": "/d", "value": {}},
-        {"op": "add", "path": "/d/e", "value": [True]},
+        {"op": "add", "path": "", "value": {"a": [1, {"b": "c"}]}},
+        {"op": "add", "path": "/d", "value": {"e": [True]}},
         {"op": "add", "path": "/d/f", "value": "g"},
     ]
-    assert parser.feed('h"}}') == [{"op": "append", "path": "/d/f", "value": "h"}]
+    assert parser.feed('h"},"i":[[2]]}') == [
+        {"op": "append", "path": "/d/f", "value": "h"},
+        {"op": "add", "path": "/i", "value": [[2]]},
+    ]
+
+
+def test_a_long_key_is_not_repeated_for_all_that_comes_with_it():
+    parser = PartialJSON()
+    operations = parser.feed('{"' + "k" * 100_000 + '":[' + "[],{}," * 50_000 + '"open')
+    assert [len(operation["path"]) for operation in operations] == [0, 100_001, 100_008]
+    assert apply(MISSING, operations) == parser.value
+
+
+def test_a_key_that_comes_twice_in_one_feed_keeps_its_first_place():
+    operations = PartialJSON().feed('[{"a":1,"b":2,"a":["x')
+    assert apply(MISSING, operations) == [{"a": ["x"], "b": 2}]
+    assert list(apply(MISSING, operations)[0]) == ["a", "b"]
 
 
 def test_operations_share_nothing_with_the_value():
@@ -445,7 +461,7 @@ def test_a_key_that_comes_twice_keeps_its_first_place_and_its_last_value():
 
 def test_proto_is_a_key_like_any_other():
     parser = PartialJSON()
-    operations = parser.feed('{"__proto__":') + parser.feed('{"polluted":true')
+    operations = parser.feed('{"__proto__":') + parser.feed("{") + parser.feed('"polluted":true')
     assert operations[1:] == [
         {"op": "add", "path": "/__proto__", "value": {}},
         {"op": "add", "path": "/__proto__/polluted", "value": True},
@@ -455,8 +471,11 @@ def test_proto_is_a_key_like_any_other():
 
 def test_paths_are_escaped():
     parser = PartialJSON()
-    operations = parser.feed('{"a/b":') + parser.feed('{"m~1n":') + parser.feed('["x", {"":')
-    operations += parser.feed('"y')
+    operations = [
+        operation
+        for piece in ('{"a/b":', '{"m~1n":', "[", '"x", {"":', '"y')
+        for operation in parser.feed(piece)
+    ]
     assert [operation["path"] for operation in operations] == [
         "", "/a~1b", "/a~1b/m~01n", "/a~1b/m~01n/0", "/a~1b/m~01n/1", "/a~1b/m~01n/1/",
     ]  # fmt: skip

@@ -70,7 +70,7 @@ class Messages {
       buttons.append(button);
     }
     row.querySelector("h3, h4")?.append(buttons);
-    const stray = element("p", "openrouter-stray");
+    const stray = element("div", "help openrouter-stray");
     stray.setAttribute("role", "status");
     (text.closest(".flex-container") ?? text).after(stray);
   }

@@ -119,7 +119,8 @@ export class AnswerView {
     const { strings } = this;
     const advice = [`advice.${asText(error.code)}`, error.retryable === true ? "advice.retry" : "advice"];
     const key = advice.find((name) => strings.has(name));
-    this.problem.append(element("p", { class: "openrouter-problem__what", dir: "auto" }, asText(error.message)));
+    const what = { class: "openrouter-problem__what", dir: "auto" };
+    this.problem.append(element("p", what, asText(error.message)));
     if (key) this.problem.append(element("p", {}, strings.text(key)));
     if (error.retryable === true) {
       const button = element("button", { type: "button", class: "openrouter-button" }, strings.text("retry"));

@@ -55,10 +55,11 @@ export class CallCard {
   /** @param {any} part */
   *#outcome(part) {
     const { strings } = this;
-    if (part.message) yield element("p", { class: "openrouter-card__problem", dir: "auto" }, shown(part.message));
+    const problem = { class: "openrouter-card__problem", dir: "auto" };
+    if (part.message) yield element("p", problem, shown(part.message));
     if (part.raw !== undefined) yield element("pre", { dir: "auto", tabindex: "0" }, shown(part.raw));
     if (part.reason) yield element("p", { dir: "auto" }, shown(part.reason));
-    if (part.error) yield element("p", { class: "openrouter-card__problem", dir: "auto" }, shown(part.error));
+    if (part.error) yield element("p", problem, shown(part.error));
     if (part.output !== undefined && part.output !== null) {
       const view = new ValueView(element("div"));
       view.show(part.output);

@@ -102,10 +102,13 @@ export class ChainPage {
   /** @param {Run} run @param {Record<string, string>} input */
   #adopt(run, input) {
     this.run = run;
-    run.addEventListener("accepted", () => this.memory.write("run", { id: run.request.id, run: run.id, input }));
-    run.addEventListener("refused", (event) => this.#refuse(/** @type {CustomEvent} */ (event).detail));
+    /** @param {string} type @param {(detail: any) => void} react */
+    const on = (type, react) =>
+      run.addEventListener(type, (event) => react(/** @type {CustomEvent} */ (event).detail));
+    on("accepted", () => this.memory.write("run", { id: run.request.id, run: run.id, input }));
+    on("refused", (error) => this.#refuse(error));
+    on("change", (changes) => this.#change(run, input, changes));
     run.addEventListener("error", this.#complain);
-    run.addEventListener("change", (event) => this.#change(run, input, /** @type {CustomEvent} */ (event).detail));
     this.#showBusy();
   }
 
@@ -126,9 +129,8 @@ export class ChainPage {
     this.#target("empty").hidden = true;
     this.#target("current").replaceChildren(this.answer.element);
     this.answer.connect();
-    // Where the form fills the screen, an answer that begins below it would go unseen.
-    const below = this.root.getBoundingClientRect().top >= 0 || this.answer.element.getBoundingClientRect().top > innerHeight;
-    if (below) this.answer.element.scrollIntoView({ block: "nearest" });
+    // Where the form fills the screen, the answer somebody has just asked for would begin unseen.
+    if (run.request) this.answer.element.scrollIntoView({ block: "nearest" });
   }
 
   #forget() {

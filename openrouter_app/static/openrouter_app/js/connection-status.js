@@ -41,7 +41,8 @@ export class ConnectionStatus {
   };
 
   #reload() {
-    const button = element("button", { type: "button", class: "openrouter-button" }, this.strings.text("reload"));
+    const text = this.strings.text("reload");
+    const button = element("button", { type: "button", class: "openrouter-button" }, text);
     button.addEventListener("click", () => location.reload());
     return button;
   }

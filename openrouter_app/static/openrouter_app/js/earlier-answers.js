@@ -19,10 +19,11 @@ export class EarlierAnswers {
   add(answer) {
     const asked = Object.values(answer.input).filter(Boolean).join(" · ");
     const status = this.strings.text(`status.${answer.run.state.status}`);
+    const title = asked || this.strings.text("answer");
     const summary = element(
       "summary",
       {},
-      element("span", { class: "openrouter-earlier__asked", dir: "auto" }, asked || this.strings.text("answer")),
+      element("span", { class: "openrouter-earlier__asked", dir: "auto" }, title),
       element("span", { class: "openrouter-status", "data-status": answer.run.state.status }, status),
     );
     this.list.prepend(element("details", {}, summary, answer.element));

@@ -44,8 +44,10 @@ class ReasoningPart {
 
   /** @param {any} part */
   update(part) {
-    const seconds = Number.isFinite(part.ms) && part.ms > 0 ? this.strings.seconds(part.ms) : "";
-    this.#summary.textContent = this.strings.text(seconds ? "reasoning.time" : "reasoning", { seconds });
+    const known = Number.isFinite(part.ms) && part.ms > 0;
+    this.#summary.textContent = known
+      ? this.strings.text("reasoning.time", { seconds: this.strings.seconds(part.ms) })
+      : this.strings.text("reasoning");
     this.#text.show(part.text);
   }
 }
@@ -56,7 +58,8 @@ class StepPart {
 
   /** @param {any} part */
   update(part) {
-    this.element.textContent = [part.name, part.model].filter((word) => typeof word === "string").join(" · ");
+    const words = [part.name, part.model].filter((word) => typeof word === "string");
+    this.element.textContent = words.join(" · ");
   }
 }
 
@@ -80,7 +83,8 @@ class FilePart {
     const url = webAddress(part.url);
     const name = asText(part.name ?? part.media_type ?? part.url);
     const ours = url?.origin === location.origin;
-    this.element.replaceChildren(ours ? element("a", { href: url.href, download: "", dir: "auto" }, name) : name);
+    const link = ours ? element("a", { href: url.href, download: "", dir: "auto" }, name) : name;
+    this.element.replaceChildren(link);
   }
 }
 

@@ -28,9 +28,7 @@ export class PromptForm extends EventTarget {
       if (typeof draft?.[name] === "string") field.value = draft[name];
       this.#fit(field);
     }
-    for (const key of /Mac|iPhone|iPad/.test(navigator.platform) ? this.form.querySelectorAll("kbd[data-apple]") : []) {
-      key.textContent = key.getAttribute("data-apple");
-    }
+    if (/Mac|iPhone|iPad/.test(navigator.platform)) this.#nameKeysAsApple();
     this.form.addEventListener("submit", this.#submit);
     this.form.addEventListener("input", this.#input);
     this.form.addEventListener("keydown", this.#keydown);
@@ -40,6 +38,12 @@ export class PromptForm extends EventTarget {
     this.form.removeEventListener("submit", this.#submit);
     this.form.removeEventListener("input", this.#input);
     this.form.removeEventListener("keydown", this.#keydown);
+  }
+
+  #nameKeysAsApple() {
+    for (const key of this.form.querySelectorAll("kbd[data-apple]")) {
+      key.textContent = key.getAttribute("data-apple");
+    }
   }
 
   /** @returns {Record<string, string>} */
@@ -54,9 +58,12 @@ export class PromptForm extends EventTarget {
    * @param {unknown} [names] the variables it is about
    */
   refuse(message, names) {
-    const about = (Array.isArray(names) ? names : []).map((name) => this.fields.get(name)).filter((field) => field);
-    for (const field of about) this.#complain(field, about.length === 1 ? message : this.strings.text("field.wrong"));
-    this.alert.classList.toggle("openrouter-hidden", about.length === 1);
+    const about = Array.from(this.fields.values()).filter(
+      (field) => Array.isArray(names) && names.includes(field.name),
+    );
+    const one = about.length === 1;
+    for (const field of about) this.#complain(field, one ? message : this.strings.text("field.wrong"));
+    this.alert.classList.toggle("openrouter-hidden", one);
     this.alert.textContent = message;
     this.alert.hidden = false;
   }

@@ -192,7 +192,8 @@ function set(state, field, value, changes) {
 
 /** @param {Record<string, any>} event @param {...string} fields @returns {any} those that are there */
 function pick(event, ...fields) {
-  return Object.fromEntries(fields.filter((field) => event[field] !== undefined).map((field) => [field, event[field]]));
+  const there = fields.filter((field) => event[field] !== undefined);
+  return Object.fromEntries(there.map((field) => [field, event[field]]));
 }
 
 /** Add a part at the end. Parts only come in order, so any other place is taken or junk. */
@@ -218,7 +219,13 @@ function grow(state, event, empty, changes) {
   return part;
 }
 
-/** @param {State} state @param {number} at @param {string} field @param {unknown} ops @param {Changes} changes */
+/**
+ * @param {State} state
+ * @param {number} at
+ * @param {string} field
+ * @param {unknown} ops
+ * @param {Changes} changes
+ */
 function operate(state, at, field, ops, changes) {
   const part = state.parts[at];
   for (const operation of Array.isArray(ops) ? ops : []) {
@@ -236,7 +243,13 @@ function findCall(state, call) {
   return at;
 }
 
-/** @param {State} state @param {any} event @param {string} status @param {object} more @param {Changes} changes */
+/**
+ * @param {State} state
+ * @param {Record<string, any>} event
+ * @param {string} status
+ * @param {object} more further fields of the part
+ * @param {Changes} changes
+ */
 function moveCall(state, event, status, more, changes) {
   const at = findCall(state, event.call);
   if (at < 0) return;

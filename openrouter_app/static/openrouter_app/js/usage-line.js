@@ -7,7 +7,7 @@ import { element } from "./element.js";
 
 /**
  * @param {any} state
- * @param {import("./strings.js").Strings} strings
+ * @param {Strings} strings
  * @returns {Generator<HTMLElement>}
  */
 export function* usageLine({ usage, version }, strings) {
@@ -15,11 +15,14 @@ export function* usageLine({ usage, version }, strings) {
     const text = read(usage ?? {}, strings, version);
     if (!text) continue;
     const title = strings.text(`usage.${name}`);
-    yield element("span", { "data-fact": name, title }, element("span", { class: "openrouter-hidden" }, `${title}: `), text);
+    const label = element("span", { class: "openrouter-hidden" }, `${title}: `);
+    yield element("span", { "data-fact": name, title }, label, text);
   }
 }
 
-/** @type {[string, (usage: any, strings: import("./strings.js").Strings, version: unknown) => string | null][]} */
+/** @typedef {import("./strings.js").Strings} Strings */
+
+/** @type {[string, (usage: any, strings: Strings, version: unknown) => string | null][]} */
 const FACTS = [
   ["model", ({ model }) => word(model)],
   ["provider", ({ provider }) => word(provider)],
@@ -32,7 +35,11 @@ const FACTS = [
   ],
   ["cost", ({ cost, estimated }, strings) => money(cost, estimated === true, strings)],
   ["time", ({ ms }, strings) => (count(ms) ? strings.seconds(ms) : null)],
-  ["version", (_, strings, version) => (count(version) ? strings.text("usage.version.text", { version: `${version}` }) : null)],
+  [
+    "version",
+    (_, strings, version) =>
+      count(version) ? strings.text("usage.version.text", { version: `${version}` }) : null,
+  ],
 ];
 
 /** @param {unknown} value */
@@ -42,7 +49,7 @@ const word = (value) => (typeof value === "string" ? value : null);
 const count = (value) => Number.isSafeInteger(value) && Number(value) > 0;
 
 /** A decimal string of US dollars, often far below a cent. */
-/** @param {unknown} cost @param {boolean} estimated @param {import("./strings.js").Strings} strings */
+/** @param {unknown} cost @param {boolean} estimated @param {Strings} strings */
 function money(cost, estimated, strings) {
   const dollars = typeof cost === "string" ? Number(cost) : NaN;
   if (!Number.isFinite(dollars)) return null;
