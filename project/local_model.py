@@ -53,14 +53,14 @@ EXAMPLES: Sequence[tuple[str, str, dict[str, str]]] = (
         },
     ),
 )
-"""Calls the model is shown as if it had made them. The weights know nothing of tools, and a schema
-alone moves them to no call at all; three finished turns do. A grammar made from the request's own
-tools then keeps names and arguments true, so the tools below need not exist."""
+"""Questions, and the calls the model is shown as if it had answered with them. The weights know
+nothing of tools, and a schema alone moves them to no call at all; three finished turns do. A grammar
+made from the request's tools keeps names and arguments true, so those named here need not exist."""
 
 # llama.cpp learns how a call is written by rendering this with and without calls and comparing, so
-# one shape must serve the examples, the history and the answer. With no tools it renders what the
-# stock template does. A tool's result is answered in words: shown the tools and the examples
-# again, the model would call for ever.
+# examples, history and answer have one shape. Without tools it renders what the stock template
+# does. So it does after a tool's result, which is to be answered in words: shown the tools and the
+# examples again, the model would call for ever.
 TEMPLATE = """\
 {%- if messages and messages[0]['role'] == 'system' -%}
   {%- set system, turns = messages[0]['content'], messages[1:] -%}
@@ -73,11 +73,9 @@ TEMPLATE = """\
   {{ '\\n\\nYou can call these tools:' }}
   {%- for tool in tools %}{{ '\\n' + tool | tojson }}{% endfor -%}
   {{ '\\n\\nCall a tool by writing its name and arguments as JSON between <tool_call> and </tool_call>.' }}
-  {{- '<|im_end|>\\n' -}}
-  EXAMPLES
-{%- else -%}
-  {{ '<|im_end|>\\n' }}
+  {%- set turns = (examples or []) + turns -%}
 {%- endif -%}
+{{ '<|im_end|>\\n' }}
 {%- for message in turns -%}
   {%- if message['role'] == 'tool' -%}
     {{ '<|im_start|>user\\nThe tool answered: ' + message['content'] }}
@@ -136,7 +134,8 @@ def parameters(llama: Any, weights: Path, host: str, port: int) -> Any:
     params = llama.CommonParams()
     params.model.path = str(weights)
     params.model_alias = {NAME}
-    params.chat_template = TEMPLATE.replace("EXAMPLES", _example_turns())
+    params.chat_template = TEMPLATE
+    params.default_template_kwargs = {"examples": json.dumps(_example_turns())}
     params.hostnames = [host]
     params.port = port
     params.cors_origins = "localhost"  # not "*": no page of some other site reads its answers
@@ -156,12 +155,15 @@ def parameters(llama: Any, weights: Path, host: str, port: int) -> Any:
     return params
 
 
-def _example_turns() -> str:
-    return "".join(
-        f"<|im_start|>user\n{question}<|im_end|>\n<|im_start|>assistant\n<tool_call>\n"
-        f'{{"name": "{name}", "arguments": {json.dumps(arguments)}}}\n</tool_call><|im_end|>\n'
+def _example_turns() -> list[dict[str, Any]]:
+    return [
+        turn
         for question, name, arguments in EXAMPLES
-    )
+        for turn in (
+            {"role": "user", "content": question},
+            {"role": "assistant", "tool_calls": [{"function": {"name": name, "arguments": arguments}}]},
+        )
+    ]
 
 
 def _refuse(reason: str) -> int:

@@ -17,6 +17,7 @@ FLOORS = {
     "engine.messages": 1,
     "engine.partial_json": 1,
     "engine.sse": 2,
+    "engine.chunks": 2,
     "engine.failures": 2,
     "engine.arguments": 2,
     "engine.prompts": 3,

@@ -29,11 +29,16 @@ def parse_arguments(text: str) -> dict[str, Any]:
     return value
 
 
+MAX_PATH = 1_000
+"""Characters of the open value's path; every operation below it repeats them."""
+
+
 class ProgressiveArguments:
     """The arguments as far as they have come: ``feed(text)`` answers what changed.
 
-    Text that turns out to be no JSON object stops the progress and keeps the last good value; the
-    verdict belongs to the end of the stream (`parse_arguments`), so nothing is raised here.
+    Text that turns out to be no JSON object, or whose keys are absurdly long, stops the progress and
+    keeps the last good value; the verdict belongs to the end of the stream (`parse_arguments`), so
+    nothing is raised here.
     """
 
     __slots__ = ("_parser", "broken")
@@ -54,6 +59,7 @@ class ProgressiveArguments:
         if operations and not isinstance(self._parser.value, dict):
             self.broken = True
             return []
+        self.broken = len(self._parser.open or "") > MAX_PATH
         return operations
 
     @property

@@ -8,14 +8,22 @@ handed out first.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator
-from decimal import Decimal
-from typing import Any
 
 import msgspec
 
 from .arguments import parse_arguments
+from .chunks import (
+    CallDelta,
+    Chunk,
+    ChunkUsage,
+    Delta,
+    Function,
+    decode,
+    excerpt,
+    lenient_chunks,
+    reasoning_text,
+)
 from .errors import BrokenStreamError, OutputError, UpstreamError
 from .failures import failure_of
 from .messages import (
@@ -35,51 +43,6 @@ from .sse import EventStreamDecoder
 
 MAX_TOOL_CALLS = 128
 _DONE = b"[DONE]"
-
-
-class _Function(msgspec.Struct):
-    name: str | None = None
-    arguments: str | None = None
-
-
-class _Call(msgspec.Struct):
-    index: int | None = None
-    id: str | None = None
-    function: _Function | None = None
-
-
-class _Delta(msgspec.Struct):
-    content: str | None = None
-    reasoning: str | None = None
-    refusal: str | None = None
-    tool_calls: list[_Call] | None = None
-    reasoning_details: list[dict[str, Any]] | None = None
-
-
-class _Choice(msgspec.Struct):
-    delta: _Delta | None = None
-    message: _Delta | None = None
-    finish_reason: str | None = None
-    native_finish_reason: str | None = None
-    error: Any = None
-
-
-class _Usage(msgspec.Struct):
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
-    cost: Decimal | None = None
-
-
-class _Chunk(msgspec.Struct):
-    id: str | None = None
-    model: str | None = None
-    provider: str | None = None
-    choices: list[_Choice] | None = None
-    usage: _Usage | None = None
-    error: Any = None
-
-
-_decode = msgspec.json.Decoder(_Chunk).decode
 
 
 class _PendingCall:
@@ -113,7 +76,7 @@ class ReplyFold:
         self._calls: list[_PendingCall] = []
         self._ids: set[str] = set()
 
-    def add(self, chunk: _Chunk) -> Iterator[Event]:
+    def add(self, chunk: Chunk) -> Iterator[Event]:
         """The events of one chunk. Raises a `ProviderError` for the error it may carry."""
         if not self._started:
             self._started = True
@@ -167,15 +130,15 @@ class ReplyFold:
         reason = self.reason or ("tool_calls" if self._calls else "stop")
         yield ReplyFinished(reason, self.native_reason, self.usage, self.id, self.model, self.provider)
 
-    def _use(self, usage: _Usage) -> None:
+    def _use(self, usage: ChunkUsage) -> None:
         """The last usage wins: some hosts send it twice."""
         cost = usage.cost
         if cost is not None and (not cost.is_finite() or cost < 0):
             cost = None
         self.usage = Usage(max(usage.prompt_tokens or 0, 0), max(usage.completion_tokens or 0, 0), cost)
 
-    def _delta(self, delta: _Delta) -> Iterator[Event]:
-        if reasoning := delta.reasoning or _reasoning_text(delta.reasoning_details):
+    def _delta(self, delta: Delta) -> Iterator[Event]:
+        if reasoning := delta.reasoning or reasoning_text(delta.reasoning_details):
             self.has_content = True
             yield ReasoningDelta(reasoning)
         if delta.content:
@@ -188,8 +151,8 @@ class ReplyFold:
             self.has_content = True
             yield from self._call(call)
 
-    def _call(self, delta: _Call) -> Iterator[Event]:
-        function = delta.function or _Function()
+    def _call(self, delta: CallDelta) -> Iterator[Event]:
+        function = delta.function or Function()
         call = self._route(delta, function.name or "")
         if text := function.arguments or "":
             call.pieces.append(text)
@@ -212,7 +175,7 @@ class ReplyFold:
         call.id = wanted
         yield ToolCallStarted(call.id, name)
 
-    def _route(self, delta: _Call, name: str) -> _PendingCall:
+    def _route(self, delta: CallDelta, name: str) -> _PendingCall:
         """Which call a delta belongs to. Hosts send ids once or always, doubled or empty, and
         indexes wrong or not at all: a known id decides, then an index, then what came last.
         """
@@ -236,7 +199,7 @@ class ReplyFold:
             return calls[-1]
         return self._open(delta)
 
-    def _open(self, delta: _Call) -> _PendingCall:
+    def _open(self, delta: CallDelta) -> _PendingCall:
         if len(self._calls) >= MAX_TOOL_CALLS:
             raise UpstreamError(f"The model called more than {MAX_TOOL_CALLS} tools in one answer.")
         call = _PendingCall(delta.index, delta.id or "")
@@ -285,7 +248,7 @@ class ReplyDecoder:
 
     def _payload(self, payload: bytes) -> Iterator[Event]:
         try:
-            chunks: Iterable[_Chunk] = (_decode(payload),)
+            chunks: Iterable[Chunk] = (decode(payload),)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             text = payload.strip()
             if text == _DONE:
@@ -294,7 +257,7 @@ class ReplyDecoder:
                 return
             if not text or text.startswith(b":"):  # a proxy that sends comments on as data
                 return
-            chunks = _lenient_chunks(text)
+            chunks = lenient_chunks(text)
         for chunk in chunks:
             yield from self.fold.add(chunk)
 
@@ -305,21 +268,13 @@ def decode_completion(body: bytes) -> Iterator[Event]:
     text = body.strip()
     if not text:
         raise UpstreamError("The provider sent an empty answer. Try again.")
-    for chunk in _lenient_chunks(text):
+    for chunk in lenient_chunks(text):
         if not chunk.choices and not chunk.error:
             raise UpstreamError(
-                "The provider sent an answer without content. Try again.", detail=_excerpt(text)
+                "The provider sent an answer without content. Try again.", detail=excerpt(text)
             )
         yield from fold.add(chunk)
     yield from fold.finish()
-
-
-def _reasoning_text(details: list[dict[str, Any]] | None) -> str:
-    """What can be shown of ``reasoning_details``, for hosts that send no ``reasoning`` beside it."""
-    if not details:
-        return ""
-    shown = (detail.get("text") or detail.get("summary") for detail in details)
-    return "".join(text for text in shown if isinstance(text, str))
 
 
 def _is_json(payload: bytes) -> bool:
@@ -328,66 +283,3 @@ def _is_json(payload: bytes) -> bool:
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return False
     return True
-
-
-def _lenient_chunks(text: bytes) -> Iterator[_Chunk]:
-    """The chunks of a payload the typed decoder refused: members of odd types, escapes of lone
-    surrogates, broken UTF-8, or several objects glued together.
-    """
-    rest = text.decode("utf-8", "replace")
-    while rest:
-        try:
-            value, end = json.JSONDecoder(strict=False).raw_decode(rest)
-        except (ValueError, RecursionError):
-            raise UpstreamError(
-                "The provider sent something that is no JSON. Try again.", detail=_excerpt(text)
-            ) from None
-        if not isinstance(value, dict):
-            raise UpstreamError(
-                "The provider sent something that is no answer. Try again.", detail=_excerpt(text)
-            )
-        yield _as(_Chunk, value)
-        rest = rest[end:].lstrip()
-
-
-def _as(kind: Any, value: Any) -> Any:
-    """The value as this struct, leaving out the members whose types do not fit."""
-    fields = {}
-    for field in msgspec.structs.fields(kind):
-        if field.name in value:
-            fitted = _fit(field.type, value[field.name])
-            if fitted is not None:
-                fields[field.name] = fitted
-    return kind(**fields)
-
-
-def _fit(wanted: Any, value: Any) -> Any:
-    inner = _INNER.get(wanted)
-    if inner is not None:
-        if wanted in _LISTS:
-            return (
-                [_as(inner, item) for item in value if isinstance(item, dict)]
-                if isinstance(value, list)
-                else None
-            )
-        return _as(inner, value) if isinstance(value, dict) else None
-    if isinstance(value, str):
-        value = value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    try:
-        return msgspec.convert(value, wanted, strict=False)
-    except (msgspec.MsgspecError, ValueError, RecursionError):
-        return None
-
-
-_INNER: dict[Any, Any] = {
-    list[_Choice] | None: _Choice,
-    list[_Call] | None: _Call,
-    _Delta | None: _Delta,
-    _Function | None: _Function,
-    _Usage | None: _Usage,
-}
-_LISTS = frozenset((list[_Choice] | None, list[_Call] | None))
-
-
-def _excerpt(text: bytes) -> str:
-    return text[:300].decode("utf-8", "replace")
