@@ -81,7 +81,7 @@ TEMPLATE = """\
     {{ '<|im_start|>user\\nThe tool answered: ' + message['content'] }}
   {%- else -%}
     {{ '<|im_start|>' + message['role'] + '\\n' + (message['content'] or '') }}
-    {%- for call in message['tool_calls'] or [] -%}
+    {%- for call in (message['tool_calls'] or [])[:1] -%}
       {{ '<tool_call>\\n{"name": "' + call['function']['name'] + '", "arguments": ' }}
       {{- call['function']['arguments'] | tojson }}
       {{- '}\\n</tool_call>' }}
@@ -118,7 +118,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _refuse(f"The local model could not start on {options.host}, port {options.port}.")
     print(f"Local model at {server.listening_address}/v1", flush=True)  # noqa: T201
     signal.sigwait(stops)
+    for stop in stops:  # a second one does not wait for the first
+        signal.signal(stop, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, stops)
+    del server  # ends its threads, and the answers they are writing
     return 0
 
 

@@ -188,6 +188,19 @@ def test_a_refusal_stands_beside_its_field(page: Page, server: Server) -> None:
     assert server.said("run.start")[0]["id"] != server.said("run.start")[1]["id"]
 
 
+def test_a_refusal_leaves_the_answer_before_it(page: Page, server: Server) -> None:
+    run(page, server)
+    server.tell(TEXT, DONE)
+    expect(page.locator("[data-target=status]")).to_have_text("Answer complete.")
+    page.get_by_role("button", name="Run").click()
+    expect(page.locator("[data-target=current] .openrouter-status")).to_have_text("Sending")
+    wait_for(page, lambda: len(server.said("run.start")) == 2)
+    server.say(type="error", id=server.said("run.start")[1]["id"], code="limit", message="Too many.")
+    expect(page.get_by_role("alert").filter(has_text="Too many.")).to_be_visible()
+    expect(page.locator("[data-target=current]")).to_contain_text("Why not?")
+    expect(page.get_by_text("Earlier answers")).to_be_hidden()
+
+
 def test_a_refusal_without_a_field_stands_above_the_button(page: Page, server: Server) -> None:
     page.get_by_role("button", name="Run").click()
     wait_for(page, lambda: server.said("run.start"))

@@ -69,7 +69,10 @@ def page(browser: Browser, demo: str) -> Iterator[Page]:
 
 
 def run(page: Page, chain: str, **values: str) -> None:
+    """Run a chain on its page, without the answer that the page remembers from before."""
     page.goto(f"/chains/{chain}/")
+    page.evaluate("sessionStorage.clear()")
+    page.reload()
     for name, value in values.items():
         page.locator(f"[name={name}]").fill(value)
     button = page.get_by_role("button", name="Run")
@@ -132,7 +135,7 @@ def test_count_streams_into_the_page(page: Page) -> None:
 
 def test_translate_answers(page: Page) -> None:
     run(page, "translate", input_language="English", output_language="French", text="I love programming.")
-    assert "la programmation" in answer(page)
+    assert "la programmation" in answer(page).lower()  # another test asks for capital letters
 
 
 def test_joke_card_grows_its_setup_before_there_is_a_punchline(page: Page) -> None:
@@ -163,24 +166,25 @@ def test_stop_stops_and_keeps_what_came(page: Page) -> None:
 
 
 def test_prompt_edited_and_published_in_the_admin_changes_the_next_run(page: Page) -> None:
-    run(page, "count", max_num="9")
-    assert "123456789" in answer(page)
+    values = {"input_language": "English", "output_language": "French", "text": "I love programming."}
+    run(page, "translate", **values)
+    assert "la programmation" in answer(page)
+
     sign_in(page, "/admin/openrouter_app/prompttemplate/")
-    page.get_by_role("link", name="count", exact=True).click()
+    page.get_by_role("link", name="translate", exact=True).click()
     system = page.locator("textarea[name$='-text']").first
-    system.fill("You are a helpful assistant that replies only with numbers in order, separated by commas")
+    system.fill(system.input_value() + " Answer in capital letters.")
     page.locator("[name=_save]").click()
     expect(page.locator(".messagelist .success")).to_be_visible()
-
-    run(page, "count", max_num="9")
-    assert "123456789" in answer(page), "a saved edit must not change what is published"
+    run(page, "translate", **values)
+    assert "la programmation" in answer(page), "what is saved only must not change what is published"
 
     page.goto("/admin/openrouter_app/chain/")
-    page.get_by_role("link", name=re.compile("^count$", re.IGNORECASE)).first.click()
+    page.get_by_role("link", name=re.compile("^translate$", re.IGNORECASE)).first.click()
     page.get_by_role("button", name="Publish what is saved").click()
     expect(page.locator(".messagelist .success")).to_contain_text("v2 is published")
-    run(page, "count", max_num="9")
-    assert re.search(r"1, ?2, ?3, ?4", answer(page))
+    run(page, "translate", **values)
+    assert "LA PROGRAMMATION" in answer(page)
 
 
 def test_stray_brace_is_refused_in_the_admin_with_its_place(page: Page) -> None:
@@ -227,6 +231,6 @@ def test_screenshots_of_every_page(browser: Browser, demo: str, scheme: str, wid
     for model in ("chain", "toolspec", "run"):
         page.goto(f"/admin/openrouter_app/{model}/")
         page.screenshot(path=SHOTS / f"admin-{model}s-{width}-{scheme}.png", full_page=True)
-        page.locator("#result_list th a").first.click()
+        page.locator("#result_list tbody th a").first.click()
         page.screenshot(path=SHOTS / f"admin-{model}-{width}-{scheme}.png", full_page=True)
     context.close()

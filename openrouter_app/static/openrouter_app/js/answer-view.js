@@ -103,11 +103,13 @@ export class AnswerView {
   #paintFrame() {
     const { state, final } = this.run;
     const last = state.parts.at(-1)?.type;
-    this.element.dataset.status = state.status;
+    // Until the server has accepted the run it is on its way there, or waits for a connection.
+    const status = this.run.id || final ? state.status : "sending";
+    this.element.dataset.status = status;
     this.element.classList.toggle("is-live", !final);
-    this.element.classList.toggle("is-thinking", state.status === "running" && (!last || last === "step"));
+    this.element.classList.toggle("is-thinking", !final && (!last || last === "step"));
     this.parts.setAttribute("aria-busy", String(!final));
-    this.status.textContent = this.strings.text(`status.${state.status}`);
+    this.status.textContent = this.strings.text(`status.${status}`);
     this.#paintProblem(state.error);
     if (final || state.usage) this.usage.replaceChildren(...usageLine(state, this.strings));
   }

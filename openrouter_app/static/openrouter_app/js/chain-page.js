@@ -90,6 +90,7 @@ export class ChainPage {
     const run = this.client.start(this.chain, input);
     this.memory.write("run", { id: run.request.id, input });
     this.#adopt(run, input);
+    this.#show(run, input);
   }
 
   /** The same once more. The button that asked for it goes away; the focus goes where it is of use. */
@@ -133,6 +134,15 @@ export class ChainPage {
     if (run.request) this.answer.element.scrollIntoView({ block: "nearest" });
   }
 
+  /** Nothing was started: the answer before is the newest again. */
+  #withdraw() {
+    if (this.answer?.run !== this.run) return;
+    this.answer?.disconnect();
+    this.answer = this.earlier.takeBack();
+    this.#target("current").replaceChildren(...(this.answer ? [this.answer.element] : []));
+    this.#target("empty").hidden = this.answer !== null;
+  }
+
   #forget() {
     this.run = null;
     this.memory.write("run", undefined);
@@ -141,6 +151,7 @@ export class ChainPage {
 
   /** @param {{code: string, message: string, details?: any}} error */
   #refuse({ code, message, details }) {
+    this.#withdraw();
     this.#forget();
     this.form.refuse(message || this.strings.text(`error.${code}`), details?.variables);
   }
