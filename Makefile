@@ -62,6 +62,7 @@ bench: install
 screenshots: install
 	@$(BIN)/python -m tests.browser.chromium --install
 	$(BIN)/python -m pytest tests/browser -m browser -k screenshot $(PYTEST_ARGS)
+	cp screenshots/joke-writing-1280-light.png docs/images/joke.png
 
 clean:
 	rm -rf $(VENV) .venv-3.* var build dist screenshots .mypy_cache .pytest_cache .ruff_cache .hypothesis

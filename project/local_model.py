@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -94,7 +95,7 @@ TEMPLATE = """\
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Serve until a signal comes; the exit code."""
+    """Serve until a signal ends the process; returns, with an exit code, only where it cannot start."""
     parser = argparse.ArgumentParser(prog="python -m project.local_model", description=__doc__.split("\n")[0])
     parser.add_argument("--host", default="127.0.0.1", help="it asks nobody for a key: keep it on loopback")
     parser.add_argument("--port", type=int, default=0, help="0, the default, takes a free one")
@@ -118,11 +119,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _refuse(f"The local model could not start on {options.host}, port {options.port}.")
     print(f"Local model at {server.listening_address}/v1", flush=True)  # noqa: T201
     signal.sigwait(stops)
-    for stop in stops:  # a second one does not wait for the first
-        signal.signal(stop, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, stops)
-    del server  # ends its threads, and the answers they are writing
-    return 0
+    # There is nothing to save, and llama.cpp's own ending waits for its readers, those in the queue
+    # for a slot too, which can be for ever.
+    os._exit(0)
 
 
 def find_weights() -> Path | None:
