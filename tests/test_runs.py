@@ -228,6 +228,31 @@ async def test_missing_key_fails_the_run_with_needs_key(settings, visitor):
     assert view.state["error"]["code"] == "needs_key"
 
 
+async def test_wrong_settings_fail_the_run_without_telling_visitors_what_they_are(settings, visitor):
+    settings.OPENROUTER = {"API_KEY": "k", "BASE_URL": "http://canary.internal/v1"}
+    await make(make_chain)()
+    run = await start(visitor)
+    view = await follow_to_end(visitor, run)
+    assert view.state["status"] == "failed"
+    assert "canary" not in str(view.state)
+    assert "canary" in (await row_of(run)).error_detail
+
+
+async def test_start_goes_on_when_its_caller_leaves(provider, visitor):
+    await make(make_chain)()
+    provider.reply("x")
+    starting = asyncio.create_task(start(visitor, client_id="k1"))
+    await asyncio.sleep(0)
+    starting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await starting
+    for _ in range(100):
+        if await Run.objects.filter(status="done").aexists():
+            break
+        await asyncio.sleep(0.02)
+    assert (await Run.objects.aget()).status == "done"
+
+
 async def test_invalid_arguments_are_shown_and_fail_a_tools_chain(provider, visitor):
     await make(make_joke_chain)()
     provider.call("joke_tool", ['{"setup": "Why', "]"])

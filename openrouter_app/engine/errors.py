@@ -7,7 +7,8 @@ The tree is split by who must act; the class docstring is the advice::
     │   ├── TemplateError           a template is no template (has .position)
     │   ├── InputError              a variable is missing (has .variables)
     │   ├── ToolSpecError           a tool's name or schema is wrong
-    │   └── ConfigurationError      no key, no model, a base URL that would leak the key
+    │   └── ConfigurationError      no model, a base URL that would leak the key
+    │       └── MissingKeyError     no API key
     ├── ProviderError               OpenRouter or a provider behind it said no (has .status)
     │   ├── BadRequestError         400, 404, 413, 422: this request can never work
     │   ├── KeyRejectedError        401: the key is wrong, revoked or expired
@@ -74,6 +75,12 @@ class ToolSpecError(UsageError):
 
 class ConfigurationError(UsageError):
     """A setting is missing or unsafe: the sentence names it."""
+
+    code = "provider"
+
+
+class MissingKeyError(ConfigurationError):
+    """There is no API key: set one."""
 
     code = "needs_key"
 

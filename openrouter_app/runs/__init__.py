@@ -50,10 +50,19 @@ async def start(request: Start) -> UUID:
     A ``client_id`` that this owner has used answers with the run of then. Raises `Refused`; a
     refused start leaves nothing behind.
     """
+    beginning = asyncio.create_task(_begin(request))
+    _beginnings.add(beginning)
+    beginning.add_done_callback(_beginnings.discard)
+    # Shielded: who asked may leave, but a row that is made must also be executed.
+    return await asyncio.shield(beginning)
+
+
+_beginnings: set[asyncio.Task[UUID]] = set()
+
+
+async def _begin(request: Start) -> UUID:
     prepared = await in_database_thread(prepare)(request)
-    if isinstance(prepared, Prepared):
-        return launch(prepared).run
-    return prepared
+    return launch(prepared).run if isinstance(prepared, Prepared) else prepared
 
 
 async def follow(owner: Owner, run: UUID) -> AsyncGenerator[Update, None]:

@@ -19,7 +19,7 @@ from django.utils import timezone
 from ..database import in_database_thread
 from ..engine import messages as engine
 from ..engine.chains import ChatOpenRouter
-from ..engine.errors import BrokenStreamError, OpenRouterError
+from ..engine.errors import BrokenStreamError, ConfigurationError, MissingKeyError, OpenRouterError
 from ..engine.tools import ToolChoice, ToolSpec
 from ..models import Run
 from . import live as registry
@@ -96,13 +96,16 @@ async def _execute(live: LiveRun, prepared: Prepared, result: _Result) -> LastEv
         generation.cancel()
         raise
     except OpenRouterError as error:
-        result.detail = error.detail
-        log.info("run %s: %s: %s", live.run, type(error).__name__, error.detail or error.message)
+        result.detail = error.detail or error.message
+        log.info("run %s: %s: %s", live.run, type(error).__name__, result.detail)
         return _verdict(error, has_content=result.first_token is not None)
 
 
 def _verdict(error: OpenRouterError, *, has_content: bool) -> Failed | Interrupted:
     """``interrupted`` when the answer merely broke off, ``failed`` when somebody said no."""
+    if isinstance(error, ConfigurationError) and not isinstance(error, MissingKeyError):
+        # What is wrong with the settings is for staff, in the log and on the run's admin page.
+        return Failed(error.code, "This site is not set up correctly to reach its models.", False)
     if isinstance(error, BrokenStreamError) and has_content:
         return Interrupted(error.code, error.message, error.retryable)
     return Failed(error.code, error.message, error.retryable, _details(error))

@@ -14,6 +14,7 @@ from ..errors import (
     BrokenStreamError,
     ConfigurationError,
     InputError,
+    MissingKeyError,
     ReadTimeoutError,
     UpstreamError,
 )
@@ -128,8 +129,9 @@ class ChatOpenRouter(Step[Any]):
         base_url = check_base_url(self._base_url or common.base_url, allow_insecure=insecure)
         api_key = common.api_key if self._api_key is None else self._api_key
         if not api_key and base_url == BASE_URL:
-            raise ConfigurationError(
-                "There is no OpenRouter API key. Set OPENROUTER['API_KEY'] or OPENROUTER_API_KEY."
+            raise MissingKeyError(
+                "No OpenRouter API key is set here yet. Whoever runs this sets OPENROUTER['API_KEY'] in "
+                "Django's settings, or OPENROUTER_API_KEY in the environment."
             )
         headers = {"Content-Type": "application/json", "Accept": "text/event-stream, application/json"}
         if api_key:
