@@ -31,6 +31,8 @@ def browser() -> Iterator[Browser]:
     """
     path = chromium.find()
     if path is None:
+        if os.environ.get("OPENROUTER_TESTS_NEED_BROWSER"):
+            pytest.fail("there is no Chromium, and the browser tests must run here")
         pytest.skip("there is no Chromium; `python -m tests.browser.chromium` gets one")
     with pytest.MonkeyPatch.context() as patch, sync_playwright() as playwright:
         patch.setitem(os.environ, "DJANGO_ALLOW_ASYNC_UNSAFE", "true")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import sys
 from collections.abc import Callable
 from contextlib import aclosing
 from typing import Any
@@ -50,6 +52,10 @@ class Command(BaseCommand):
             raise CommandError(error.message) from error
         except KeyboardInterrupt:
             raise CommandError("stopped") from None
+        except BrokenPipeError:
+            # As the interpreter's documentation has it: nothing more may be flushed there at exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(1)
         if last != "done":
             raise CommandError(_printable(last))
 
@@ -105,7 +111,7 @@ async def _run(start: Start, show: Callable[[Update], None]) -> str:
                 async for update in updates:
                     show(update)
                     ended = _end(update) or ended
-        except asyncio.CancelledError:
+        except (asyncio.CancelledError, OSError):  # Ctrl-C, or nobody reads the output any more
             await runs.stop(start.owner, run)
             await runs.wait(run)
             raise
