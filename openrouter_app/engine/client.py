@@ -135,7 +135,9 @@ class Connection:
         self.status = response.status_code
         self.headers = response.headers
         self._response = response
-        self._bytes = response.iter_bytes()
+        # Nothing compressed is asked for; raw bytes spare a layer for each chunk.
+        encoded = "content-encoding" in response.headers
+        self._bytes = response.iter_bytes() if encoded else response.iter_raw()
 
     def read(self) -> bytes:
         """The next bytes, ``b""`` at the end."""
@@ -163,7 +165,8 @@ class AsyncConnection:
         self.status = response.status_code
         self.headers = response.headers
         self._response = response
-        self._bytes = response.aiter_bytes()
+        encoded = "content-encoding" in response.headers
+        self._bytes = response.aiter_bytes() if encoded else response.aiter_raw()
 
     async def read(self) -> bytes:
         """The next bytes, ``b""`` at the end."""

@@ -19,7 +19,13 @@ from .client import AsyncConnection, Connection, Request, open_async, open_sync
 Flow = Generator[Any, Any, None]
 
 
-class Open:
+class Effect:
+    """What a flow asks its driver for; everything else it yields is an item."""
+
+    __slots__ = ()
+
+
+class Open(Effect):
     """Effect: send the request. Its result is the connection, with status and headers read."""
 
     __slots__ = ("request",)
@@ -28,7 +34,7 @@ class Open:
         self.request = request
 
 
-class Read:
+class Read(Effect):
     """Effect: the next bytes of a connection, ``b""`` at its end."""
 
     __slots__ = ("connection",)
@@ -37,16 +43,13 @@ class Read:
         self.connection = connection
 
 
-class Finish:
+class Finish(Effect):
     """Effect: the answer is complete; leave the connection ready for the next one where it can be."""
 
     __slots__ = ("connection",)
 
     def __init__(self, connection: Any) -> None:
         self.connection = connection
-
-
-Effect = (Open, Read, Finish)
 
 
 def pump(flow: Flow, take: Callable[[Any], Iterable[Any]]) -> Flow:
@@ -95,6 +98,9 @@ def drive(flow: Flow) -> Generator[Any, None, None]:
             except StopIteration:
                 return
             resume, value = flow.send, None
+            if not isinstance(out, Effect):
+                yield out
+                continue
             try:
                 match out:
                     case Read():
@@ -104,8 +110,6 @@ def drive(flow: Flow) -> Generator[Any, None, None]:
                         connections.append(value)
                     case Finish():
                         out.connection.finish()
-                    case _:
-                        yield out
             except Exception as error:
                 resume, value = flow.throw, error
     finally:
@@ -126,6 +130,9 @@ async def adrive(flow: Flow) -> AsyncGenerator[Any, None]:
             except StopIteration:
                 return
             resume, value = flow.send, None
+            if not isinstance(out, Effect):
+                yield out
+                continue
             try:
                 match out:
                     case Read():
@@ -135,8 +142,6 @@ async def adrive(flow: Flow) -> AsyncGenerator[Any, None]:
                         connections.append(value)
                     case Finish():
                         await out.connection.finish()
-                    case _:
-                        yield out
             except Exception as error:
                 resume, value = flow.throw, error
     finally:

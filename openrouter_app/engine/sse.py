@@ -32,6 +32,16 @@ class EventStreamDecoder:
 
     def feed(self, data: bytes) -> list[bytes]:
         """The payloads (``data`` fields joined by newlines) of the events that end in ``data``."""
+        if (
+            data.find(b"\n") == len(data) - 2
+            and data.startswith(b"data: ")
+            and data.endswith(b"\n\n")
+            and b"\r" not in data
+            and self._started
+            and not (self._after_cr or self._pieces or self._data)
+            and len(data) <= MAX_LINE
+        ):
+            return [data[6:-2]]  # what nearly every read is: one whole event
         if self._after_cr and data:
             self._after_cr = False
             data = data.removeprefix(b"\n")

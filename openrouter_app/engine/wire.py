@@ -24,7 +24,7 @@ from .chunks import (
     lenient_chunks,
     reasoning_text,
 )
-from .errors import BrokenStreamError, OutputError, UpstreamError
+from .errors import BrokenStreamError, OpenRouterError, OutputError, UpstreamError
 from .failures import failure_of
 from .messages import (
     Event,
@@ -59,7 +59,9 @@ class _PendingCall:
 
 
 class ReplyFold:
-    """Adds chunks up: ``add(chunk)`` gives events, ``finish()`` the last ones.
+    """Adds chunks up: ``add(chunk, events)`` appends its events, ``finish(events)`` the last ones.
+
+    They append to a list of the caller's, so that events before an error are not lost with it.
 
     Memory grows with tool arguments alone; text is handed out and forgotten.
     """
@@ -76,13 +78,13 @@ class ReplyFold:
         self._calls: list[_PendingCall] = []
         self._ids: set[str] = set()
 
-    def add(self, chunk: Chunk) -> Iterator[Event]:
-        """The events of one chunk. Raises a `ProviderError` for the error it may carry."""
+    def add(self, chunk: Chunk, events: list[Event]) -> None:
+        """Append the events of one chunk, then raise the `ProviderError` it may carry."""
         if not self._started:
             self._started = True
             self.id, self.model, self.provider = chunk.id or "", chunk.model or "", chunk.provider or ""
             if chunk.error is None:
-                yield ReplyStarted(self.id, self.model, self.provider)
+                events.append(ReplyStarted(self.id, self.model, self.provider))
         elif chunk.provider and not self.provider:
             self.provider = chunk.provider
         if chunk.usage is not None:
@@ -91,7 +93,7 @@ class ReplyFold:
         for choice in (chunk.choices or ())[:1]:
             delta = choice.delta or choice.message
             if delta is not None:
-                yield from self._delta(delta)
+                self._delta(delta, events)
             if choice.finish_reason and not self.reason:
                 self.reason = choice.finish_reason
             if choice.native_finish_reason:
@@ -107,13 +109,15 @@ class ReplyFold:
                 detail=self.native_reason,
             )
 
-    def finish(self) -> Iterator[Event]:
-        """The end of a whole answer: each call's verdict, then `ReplyFinished`."""
+    def finish(self, events: list[Event]) -> None:
+        """Append the end of a whole answer: each call's verdict, then `ReplyFinished`."""
         for call in self._calls:
             raw = "".join(call.pieces)
             if not call.name:
-                yield from self._name(call, "unnamed")
-                yield ToolCallInvalid(call.id, call.name, raw, "The model called a tool without naming it.")
+                self._name(call, "unnamed", events)
+                events.append(
+                    ToolCallInvalid(call.id, call.name, raw, "The model called a tool without naming it.")
+                )
                 continue
             try:
                 arguments = parse_arguments(raw)
@@ -124,11 +128,13 @@ class ReplyFold:
                     or self.native_reason.lower() in ("length", "max_output_tokens")
                     else error.message
                 )
-                yield ToolCallInvalid(call.id, call.name, raw, message)
+                events.append(ToolCallInvalid(call.id, call.name, raw, message))
             else:
-                yield ToolCallReady(call.id, call.name, arguments)
+                events.append(ToolCallReady(call.id, call.name, arguments))
         reason = self.reason or ("tool_calls" if self._calls else "stop")
-        yield ReplyFinished(reason, self.native_reason, self.usage, self.id, self.model, self.provider)
+        events.append(
+            ReplyFinished(reason, self.native_reason, self.usage, self.id, self.model, self.provider)
+        )
 
     def _use(self, usage: ChunkUsage) -> None:
         """The last usage wins: some hosts send it twice."""
@@ -137,34 +143,34 @@ class ReplyFold:
             cost = None
         self.usage = Usage(max(usage.prompt_tokens or 0, 0), max(usage.completion_tokens or 0, 0), cost)
 
-    def _delta(self, delta: Delta) -> Iterator[Event]:
+    def _delta(self, delta: Delta, events: list[Event]) -> None:
         if reasoning := delta.reasoning or reasoning_text(delta.reasoning_details):
             self.has_content = True
-            yield ReasoningDelta(reasoning)
+            events.append(ReasoningDelta(reasoning))
         if delta.content:
             self.has_content = True
-            yield TextDelta(delta.content)
+            events.append(TextDelta(delta.content))
         if delta.refusal:
             self.has_content = True
-            yield RefusalDelta(delta.refusal)
+            events.append(RefusalDelta(delta.refusal))
         for call in delta.tool_calls or ():
             self.has_content = True
-            yield from self._call(call)
+            self._call(call, events)
 
-    def _call(self, delta: CallDelta) -> Iterator[Event]:
+    def _call(self, delta: CallDelta, events: list[Event]) -> None:
         function = delta.function or Function()
         call = self._route(delta, function.name or "")
         if text := function.arguments or "":
             call.pieces.append(text)
         if call.name:
             if text:
-                yield ToolCallDelta(call.id, text)
+                events.append(ToolCallDelta(call.id, text))
         elif function.name:
-            yield from self._name(call, function.name)
+            self._name(call, function.name, events)
             if written := "".join(call.pieces):
-                yield ToolCallDelta(call.id, written)
+                events.append(ToolCallDelta(call.id, written))
 
-    def _name(self, call: _PendingCall, name: str) -> Iterator[Event]:
+    def _name(self, call: _PendingCall, name: str, events: list[Event]) -> None:
         call.name = name
         wanted = call.provider_id if len(call.provider_id) <= 128 else ""
         number = self._calls.index(call)
@@ -173,7 +179,7 @@ class ReplyFold:
             number += len(self._calls)
         self._ids.add(wanted)
         call.id = wanted
-        yield ToolCallStarted(call.id, name)
+        events.append(ToolCallStarted(call.id, name))
 
     def _route(self, delta: CallDelta, name: str) -> _PendingCall:
         """Which call a delta belongs to. Hosts send ids once or always, doubled or empty, and
@@ -239,27 +245,31 @@ class ReplyDecoder:
             if self.done:
                 return
         if self.fold.reason:
-            self.done = True
-            yield from self.fold.finish()
+            yield from self._finish()
         elif self.fold.has_content:
             raise BrokenStreamError("The answer broke off before its end. What came so far is kept.")
         else:
             raise UpstreamError("The provider closed the connection without an answer. Try again.")
 
-    def _payload(self, payload: bytes) -> Iterator[Event]:
+    def _payload(self, payload: bytes) -> Iterable[Event]:
         try:
-            chunks: Iterable[Chunk] = (decode(payload),)
+            chunk = decode(payload)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-            text = payload.strip()
-            if text == _DONE:
-                self.done = True
-                yield from self.fold.finish()
-                return
-            if not text or text.startswith(b":"):  # a proxy that sends comments on as data
-                return
-            chunks = lenient_chunks(text)
-        for chunk in chunks:
-            yield from self.fold.add(chunk)
+            return self._odd_payload(payload.strip())
+        return _events_of(self.fold, (chunk,))
+
+    def _odd_payload(self, text: bytes) -> Iterable[Event]:
+        if text == _DONE:
+            return self._finish()
+        if not text or text.startswith(b":"):  # a proxy that sends comments on as data
+            return ()
+        return _events_of(self.fold, lenient_chunks(text))
+
+    def _finish(self) -> list[Event]:
+        self.done = True
+        events: list[Event] = []
+        self.fold.finish(events)
+        return events
 
 
 def decode_completion(body: bytes) -> Iterator[Event]:
@@ -273,8 +283,26 @@ def decode_completion(body: bytes) -> Iterator[Event]:
             raise UpstreamError(
                 "The provider sent an answer without content. Try again.", detail=excerpt(text)
             )
-        yield from fold.add(chunk)
-    yield from fold.finish()
+        yield from _events_of(fold, (chunk,))
+    last: list[Event] = []
+    fold.finish(last)
+    yield from last
+
+
+def _events_of(fold: ReplyFold, chunks: Iterable[Chunk]) -> Iterable[Event]:
+    """The events of these chunks; where one carries an error, an iterator that raises it at its end."""
+    events: list[Event] = []
+    try:
+        for chunk in chunks:
+            fold.add(chunk, events)
+    except OpenRouterError as error:
+        return _then_raise(events, error)
+    return events
+
+
+def _then_raise(events: list[Event], error: OpenRouterError) -> Iterator[Event]:
+    yield from events
+    raise error
 
 
 def _is_json(payload: bytes) -> bool:

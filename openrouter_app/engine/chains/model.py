@@ -133,7 +133,11 @@ class ChatOpenRouter(Step[Any]):
                 "No OpenRouter API key is set here yet. Whoever runs this sets OPENROUTER['API_KEY'] in "
                 "Django's settings, or OPENROUTER_API_KEY in the environment."
             )
-        headers = {"Content-Type": "application/json", "Accept": "text/event-stream, application/json"}
+        headers = {
+            "Content-Type": "application/json",
+            "Accept": "text/event-stream, application/json",
+            "Accept-Encoding": "identity",
+        }
         if api_key:
             headers["Authorization"] = f"Bearer {api_key}"
         if app_url := common.app_url if self._app_url is None else self._app_url:
