@@ -100,6 +100,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--host", default="127.0.0.1", help="it asks nobody for a key: keep it on loopback")
     parser.add_argument("--port", type=int, default=0, help="0, the default, takes a free one")
     options = parser.parse_args(argv)
+    if not 0 <= options.port <= 65_535:  # llama.cpp would cut it to 16 bits
+        parser.error(f"{options.port} is no port. Use a number from 0 to 65535.")
 
     weights = find_weights()
     if weights is None or find_spec("xllamacpp") is None:

@@ -6,10 +6,12 @@ import re
 
 import pytest
 from django.contrib.staticfiles import finders
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from openrouter_app.models import Run
-from tests.factories import make_joke_chain
+from tests.factories import make_joke_chain, make_user
 
 pytestmark = pytest.mark.django_db
 
@@ -49,6 +51,23 @@ def test_pages_have_no_inline_script_or_style_and_send_the_policy(admin_client, 
         assert response.status_code == 200, address
         assert INLINE.search(response.content.decode()) is None, address
         assert "script-src 'self'" in response.headers["Content-Security-Policy"]
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_list_asks_as_much_for_ten_chains_as_for_one(admin_client, django_assert_num_queries, model):
+    def run_a_new_chain(name):
+        chain = make_joke_chain(name)
+        Run.objects.create(chain=chain, version=chain.published, user=make_user(name))
+
+    address = reverse(f"admin:openrouter_app_{model}_changelist")
+    run_a_new_chain("first")
+    with CaptureQueriesContext(connection) as queries:
+        admin_client.get(address)
+    for number in range(9):
+        run_a_new_chain(f"more-{number}")
+    with django_assert_num_queries(len(queries)):
+        response = admin_client.get(address)
+    assert len(response.context["cl"].result_list) == 10
 
 
 def test_A13_no_page_knows_the_key(admin_client, addresses, settings):

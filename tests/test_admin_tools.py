@@ -44,24 +44,67 @@ def test_wrong_json_is_refused_with_line_and_column_and_stays_as_it_was_typed(ad
     assert typed in said(response)
 
 
-def test_no_schema_is_refused_with_path_and_reason(admin_client):
-    response = add(admin_client, {"type": "object", "properties": {"a": {"type": "text"}}})
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        (
+            '{\n  "type": "object",\n  "properties": {\n    "a": {"type": "objct"}\n  }\n}',
+            "Line 4, column 19 ($.properties.a.type): must be one of array, boolean, integer, null, number, "
+            'object, string, or a list of them, not "objct".',
+        ),
+        ('\n\n{"type": "object",\n "required": "a"}', "Line 4, column 14 ($.required): must be a list"),
+        (
+            '{"type": "object",\n "$ref": "file:///etc/passwd"}',
+            "Line 2, column 10 ($.$ref): the reference",
+        ),
+        ('\n{"properties": {}}', 'Line 2, column 1 ($): a tool\'s schema must have "type": "object"'),
+        ('{"type": "object", "type": "object"}', "“type” at line 1, column 20 stands in its object already"),
+    ],
+)
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+def test_no_schema_is_refused_with_line_column_path_and_reason(admin_client, typed, said, newline):
+    response = add(admin_client, typed.replace("\n", newline))
     assert not ToolSpec.objects.exists()
-    error = response.context["adminform"].errors["schema"][0]
-    assert error.startswith("$.properties.a.type must be one of")
+    (error,) = response.context["adminform"].errors["schema"]
+    assert error.startswith(said)
 
 
-def test_required_name_without_a_property_is_saved_with_a_warning(admin_client):
-    response = add(admin_client, {"type": "object", "properties": {"setup": {}}, "required": ["location"]})
+def test_what_is_stored_past_the_checks_is_not_complained_of_beside_what_was_typed(admin_client):
+    tool = ToolSpec.objects.create(name="joke", schema={"type": "string"})
+    address = reverse("admin:openrouter_app_toolspec_change", args=[tool.pk])
+    for typed in ["{", "[]"]:
+        response = admin_client.post(address, {"name": "joke", "schema": typed})
+        (error,) = response.context["adminform"].errors["schema"]
+        assert "olumn" in error
+    admin_client.post(address, {"name": "joke", "schema": '{"type": "object"}'})
+    tool.refresh_from_db()
+    assert tool.schema == {"type": "object"}
+
+
+def test_number_that_no_column_could_keep_is_refused(admin_client):
+    response = add(admin_client, '{"type": "object",\n "maximum": 1e999}')
+    (error,) = response.context["adminform"].errors["schema"]
+    assert error == "The number at line 2, column 13 is too large."
+
+
+def test_required_name_without_a_property_is_saved_with_a_warning_at_its_place(admin_client):
+    typed = '{"type": "object", "properties": {"setup": {}},\n"required": ["setup", "location"]}'
+    response = add(admin_client, typed)
     assert ToolSpec.objects.exists()
-    assert warnings(response) == ["$: 'location' is required but is no property."]
+    assert warnings(response) == [
+        "Line 2, column 23 ($.required[1]): 'location' is required but is no property."
+    ]
+    tool = ToolSpec.objects.get()
+    address = reverse("admin:openrouter_app_toolspec_change", args=[tool.pk])
+    response = admin_client.post(address, {"name": "joke", "schema": "\n" + typed}, follow=True)
+    assert warnings(response)[0].startswith("Line 3, column 23 ($.required[1])")
 
 
 def test_A20_pattern_is_saved_with_a_warning(admin_client):
     response = add(admin_client, {"type": "object", "properties": {"a": {"pattern": "(a+)+$"}}})
     assert ToolSpec.objects.exists()
     (warning,) = warnings(response)
-    assert warning.startswith("$.properties.a.pattern: ")
+    assert warning.startswith("Line 1, column 52 ($.properties.a.pattern): ")
 
 
 def test_A20_reference_that_leaves_the_document_is_refused(admin_client):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
 from django.core import serializers
@@ -88,10 +89,12 @@ def test_fixture_gives_the_same_value_back():
         ("{'a': 1}", "at line 1, column 2."),
         ("[1] 2", "Extra data at line 1, column 5."),
         ('"a\nb"', "Invalid control character at at line 1, column 3."),
-        ("NaN", "NaN is no JSON number."),
-        ("[-Infinity]", "-Infinity is no JSON number."),
-        ('{"a": 1, "a": 2}', "“a” stands twice in one object"),
-        ("9" * 5000, "A number in this JSON has too many digits."),
+        ("NaN", "NaN at line 1, column 1 is no JSON number."),
+        ('{"NaN": "NaN",\n "a": [-Infinity]}', "-Infinity at line 2, column 8 is no JSON number."),
+        ('{"a": 1, "a": 2}', "“a” at line 1, column 10 stands in its object already"),
+        ('{"a": {\n"b": "\\"", "\\u0062": 1}, "a": 2}', "“b” at line 2, column 12 stands in its object"),
+        ("[1,\n1e999]", "The number at line 2, column 1 is too large."),
+        ("\n " + "9" * 5000, "The number at line 2, column 2 has too many digits."),
         ("[" * 100_000, "This JSON is nested too deeply."),
     ],
 )
@@ -99,6 +102,15 @@ def test_wrong_json_is_refused_with_its_place_or_its_reason(text, said):
     with pytest.raises(ValidationError) as raised:
         parse_json(text)
     assert said in raised.value.messages[0]
+
+
+def test_the_mistake_in_a_large_text_is_found_in_no_time():
+    for mistake in ["NaN", '{"a": 1, "a": 2}', "1e999"]:
+        text = "[" + "[{}, 1]," * 32_000 + mistake + "]"
+        start = time.perf_counter()
+        with pytest.raises(ValidationError, match="line 1, column 2560"):
+            parse_json(text)
+        assert time.perf_counter() - start < 1
 
 
 @given(json_values)
@@ -118,6 +130,11 @@ def test_form_shows_indented_json_in_its_order():
 
 def test_form_shows_again_what_was_typed_wrong():
     assert form_field().prepare_value('{"a": ') == '{"a": '
+
+
+def test_lines_are_counted_as_they_were_typed():
+    with pytest.raises(ValidationError, match="at line 3, column 2"):
+        form_field().clean("\r\n \r\n x \r\n")
 
 
 def test_empty_text_is_the_default_where_it_may_be_empty():

@@ -93,9 +93,9 @@ def test_tool_name_is_what_providers_take(name):
 @pytest.mark.parametrize(
     ("schema", "said"),
     [
-        ({"type": "object", "properties": {"a": {"type": "text"}}}, "$.properties.a.type must be one of"),
+        ({"type": "object", "properties": {"a": {"type": "text"}}}, "$.properties.a.type: must be one of"),
         ({"type": "object", "$ref": "http://evil.example/"}, "leaves the schema"),
-        ([1], "A schema is a JSON object"),
+        ([1], "a schema is a JSON object"),
     ],
 )
 def test_tool_refuses_what_is_no_schema_at_its_field(schema, said):

@@ -159,14 +159,18 @@ def test_the_index_and_a_user_need_no_visitor_id(client: Client) -> None:
     assert "openrouter_visitor" not in client.session
 
 
+@pytest.mark.parametrize("count", [1, 10])
 def test_the_index_asks_a_fixed_number_of_queries(
-    client: Client, django_assert_num_queries: DjangoAssertNumQueries
+    client: Client, django_assert_num_queries: DjangoAssertNumQueries, count: int
 ) -> None:
-    for number in range(5):
+    for number in range(count):
         make_chain(f"chain-{number}")
     with django_assert_num_queries(2):
         html = page(client, "/")
-    assert html.count("openrouter-tile") == 5
+    assert html.count("openrouter-tile") == count
+    client.force_login(make_user(is_staff=True, is_superuser=True))
+    with django_assert_num_queries(4):  # and the session and the user
+        page(client, "/")
 
 
 def test_staff_find_the_way_to_the_admin(client: Client) -> None:

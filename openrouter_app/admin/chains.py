@@ -19,6 +19,7 @@ from django.utils.translation import gettext_lazy as _
 
 from ..models import Chain, ChainVersion
 from .display import FORM_FIELDS, STYLESHEET
+from .versions import LABELS
 
 if TYPE_CHECKING:
     _ChainForm = forms.ModelForm[Chain]
@@ -86,7 +87,7 @@ class ChainAdmin(_ChainAdmin):
     @admin.display(description=_("published so far"))
     def versions_made(self, chain: Chain) -> SafeString | str:
         """The newest versions, with what points to them."""
-        newest = chain.versions.select_related("author").prefetch_related("labels").defer("body")
+        newest = chain.versions.select_related("author").prefetch_related(LABELS).defer("body")
         versions = list(newest[:VERSIONS_SHOWN])
         if not versions:
             return gettext("None yet.")

@@ -2,31 +2,51 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from django import forms
 from django.contrib import admin, messages
+from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.utils.text import Truncator
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from ..engine.tools import schema_warnings
+from ..engine.errors import ToolSpecError
+from ..engine.places import place
+from ..engine.schemas import check_schema, schema_warnings
 from ..models import ToolSpec
 from .display import FORM_FIELDS, STYLESHEET
 
 if TYPE_CHECKING:
+    _ToolForm = forms.ModelForm[ToolSpec]
     _ToolAdmin = admin.ModelAdmin[ToolSpec]
 else:
+    _ToolForm = forms.ModelForm
     _ToolAdmin = admin.ModelAdmin
 
 MAX_WARNINGS = 5
+
+
+class ToolSpecForm(_ToolForm):
+    """What only a form can tell: where in the typed text a mistake stands."""
+
+    def clean_schema(self) -> Any:
+        """The schema is one, and stays inside its document."""
+        schema = self.cleaned_data["schema"]
+        try:
+            check_schema(schema, self["schema"].data or "")
+        except ToolSpecError as error:
+            raise ValidationError(str(error)) from error
+        return schema
 
 
 @admin.register(ToolSpec)
 class ToolSpecAdmin(_ToolAdmin):
     """A tool; what is wrong with its schema is refused, what is odd about it is said after saving."""
 
+    form = ToolSpecForm
     list_display = ["name", "summary", "strict", "used_by"]
     list_filter = ["strict"]
     search_fields = ["name", "description"]
@@ -66,9 +86,10 @@ class ToolSpecAdmin(_ToolAdmin):
 
 
 def _warn(request: HttpRequest, tool: ToolSpec) -> None:
-    """What is allowed but surely not meant, a message each."""
+    """What is allowed but surely not meant, a message each, with its place in the text that was sent."""
+    text = request.POST.get("schema", "")
     warnings = list(schema_warnings(tool.schema))
-    for warning in warnings[:MAX_WARNINGS]:
-        messages.warning(request, warning)
+    for path, reason in warnings[:MAX_WARNINGS]:
+        messages.warning(request, f"{place(path, text)}: {reason}")
     if (more := len(warnings) - MAX_WARNINGS) > 0:
         messages.warning(request, gettext("And %(count)d more like these.") % {"count": more})

@@ -5,18 +5,22 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin
-from django.db.models import QuerySet
+from django.db.models import Prefetch, QuerySet
 from django.http import HttpRequest
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
-from ..models import ChainVersion
+from ..models import ChainVersion, Label
 from .display import STYLESHEET, json_code
 
 if TYPE_CHECKING:
     _VersionAdmin = admin.ModelAdmin[ChainVersion]
 else:
     _VersionAdmin = admin.ModelAdmin
+
+
+LABELS = Prefetch("labels", Label.objects.select_related(None))
+"""The labels of versions, which need not bring their version along."""
 
 
 @admin.register(ChainVersion)
@@ -36,7 +40,7 @@ class ChainVersionAdmin(_VersionAdmin):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[ChainVersion]:
         """Without the bodies where only a list is shown."""
-        versions = super().get_queryset(request).prefetch_related("labels")
+        versions = super().get_queryset(request).prefetch_related(LABELS)
         return versions if _is_one(request) else versions.defer("body")
 
     @admin.display(description=_("version"), ordering="number")

@@ -6,7 +6,7 @@ The tree is split by who must act; the class docstring is the advice::
     ├── UsageError                  the caller: the chain or its input is wrong, nothing was sent
     │   ├── TemplateError           a template is no template (has .position)
     │   ├── InputError              a variable is missing (has .variables)
-    │   ├── ToolSpecError           a tool's name or schema is wrong
+    │   ├── ToolSpecError           a tool's name or schema is wrong (has .path)
     │   └── ConfigurationError      no model, a base URL that would leak the key
     │       └── MissingKeyError     no API key
     ├── ProviderError               OpenRouter or a provider behind it said no (has .status)
@@ -70,7 +70,14 @@ class InputError(UsageError):
 
 
 class ToolSpecError(UsageError):
-    """A tool's name, schema or choice is wrong: the sentence names the place."""
+    """A tool's name, schema or choice is wrong: the sentence names the place.
+
+    ``path`` holds the names and indices that lead to it in the schema, none where all of it is meant.
+    """
+
+    def __init__(self, message: str, *, path: tuple[str | int, ...] = ()) -> None:
+        super().__init__(message)
+        self.path = path
 
 
 class ConfigurationError(UsageError):

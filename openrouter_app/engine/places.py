@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 
 Path = tuple[str | int, ...]
 """The names and indices that lead from the root to a value."""
@@ -20,9 +21,10 @@ _SPACE = re.compile(r"[ \t\n\r]*+")
 _NAME = re.compile(rf'[ \t\n\r,]*+"({_INNER})"[ \t\n\r]*+:[ \t\n\r]*+', re.DOTALL)
 # A scalar, or the bracket a container begins with, behind what divides it from the one before.
 _VALUE = re.compile(rf'[ \t\n\r,]*+("{_INNER}"|[^ \t\n\r,\[\]{{}}"]++|[\[{{])', re.DOTALL)
-# Up to the next brackets of one direction; lists of plain numbers are stepped over.
+# Up to the next brackets of one direction, as many as one step may read again; lists of plain
+# numbers are stepped over.
 _BRACKETS = re.compile(
-    rf'(?:[^"\[\]{{}}]++|"{_INNER}"|\[[^"\[\]{{}}]*+\])*+(?:([\[{{]++)|([\]}}]++))', re.DOTALL
+    rf'(?:[^"\[\]{{}}]++|"{_INNER}"|\[[^"\[\]{{}}]*+\])*+(?:([\[{{]{{1,64}}+)|([\]}}]{{1,64}}+))', re.DOTALL
 )
 _NAME_OR_BRACE = re.compile(rf'"({_INNER})"([ \t\n\r]*+:)?|[{{}}]', re.DOTALL)
 _SCALAR = re.compile(rf'"{_INNER}"|[^ \t\n\r,:\[\]{{}}"]++', re.DOTALL)
@@ -54,8 +56,8 @@ def position_of(text: str, path: Path) -> int | None:
     Of members with one name the last counts, as it does for `json`.
     """
     found: int | None = None
+    # What is still looked for in each open container that the path leads through.
     sought: list[str | int | None] = []
-    """What is still looked for in each open container that the path leads through."""
     at = _behind(_SPACE, text, 0)
     while True:
         # At a value that the path leads to or through; it replaces one of the same name before it.
@@ -77,8 +79,8 @@ def position_of(text: str, path: Path) -> int | None:
             sought[-1] = None  # an item is there once
 
 
-def position_of_repeated_name(text: str) -> int | None:
-    """Where the first name stands that its object has already."""
+def repeated_names(text: str) -> Iterator[tuple[str, int]]:
+    """Each name that its object has already, and where it stands again."""
     objects: list[set[str]] = []
     for token in _NAME_OR_BRACE.finditer(text):
         if token[0] == "{":
@@ -87,14 +89,13 @@ def position_of_repeated_name(text: str) -> int | None:
             objects.pop()
         elif token[2]:
             if (name := _decoded(token[1])) in objects[-1]:
-                return token.start()
+                yield name, token.start()
             objects[-1].add(name)
-    return None
 
 
-def position_of_scalar(text: str, scalar: str) -> int | None:
-    """Where a number or a word, written like this, first stands as a value."""
-    return next((token.start() for token in _SCALAR.finditer(text) if token[0] == scalar), None)
+def positions_of_scalar(text: str, scalar: str) -> Iterator[int]:
+    """Where a number or a word, written like this, stands as a value."""
+    return (token.start() for token in _SCALAR.finditer(text) if token[0] == scalar)
 
 
 def _seek(text: str, at: int, step: str | int | None) -> tuple[bool, int]:

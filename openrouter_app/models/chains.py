@@ -14,7 +14,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from ..engine.errors import ToolSpecError
-from ..engine.tools import check_schema
+from ..engine.schemas import check_schema
 from .fields import JSONTextField
 from .prompts import PromptTemplate, row_problems
 from .tools import ToolSpec

@@ -8,6 +8,7 @@ do send. What is stored is plain ASCII.
 from __future__ import annotations
 
 import json
+import math
 import re
 from typing import Any, NoReturn
 
@@ -15,6 +16,8 @@ from django import forms
 from django.core.exceptions import ValidationError
 from django.db import models
 from django.utils.translation import gettext as _
+
+from ..engine.places import line_and_column, positions_of_scalar, repeated_names
 
 MAX_JSON_INPUT = 1_000_000
 """Characters of JSON that a form takes."""
@@ -59,9 +62,14 @@ class JSONFormField(forms.CharField):
 
     def __init__(self, *, empty_value: Any = None, **kwargs: Any) -> None:
         kwargs.pop("max_length", None)
-        super().__init__(max_length=MAX_JSON_INPUT, empty_value="", **kwargs)
+        # Not stripped: lines are counted as they were typed.
+        super().__init__(max_length=MAX_JSON_INPUT, empty_value="", strip=False, **kwargs)
         self._value_if_empty = empty_value
         self.widget.attrs.setdefault("spellcheck", "false")
+
+    def to_python(self, value: Any) -> str:
+        """The text; spaces alone are an empty one."""
+        return (super().to_python(value) or "").rstrip()
 
     def clean(self, value: Any) -> Any:
         """The decoded value; the column's default for an empty text."""
@@ -88,17 +96,28 @@ class JSONFormField(forms.CharField):
 def parse_json(text: str) -> Any:
     """The value of a JSON text. Raises `ValidationError` with line and column, or with the reason."""
     try:
-        return json.loads(text, object_pairs_hook=_unique_members, parse_constant=_no_constant)
+        return json.loads(
+            text,
+            object_pairs_hook=_unique_members,
+            parse_constant=_no_number,
+            parse_float=_finite_number,
+            parse_int=_whole_number,
+        )
     except json.JSONDecodeError as error:
-        raise ValidationError(
-            _("This is no JSON: %(reason)s at line %(line)d, column %(column)d."),
-            code="invalid",
-            params={"reason": error.msg, "line": error.lineno, "column": error.colno},
-        ) from error
+        said = _("This is no JSON: %(what)s at line %(line)d, column %(column)d.")
+        raise _wrong_at(text, error.pos, said, error.msg) from error
+    except _RepeatedName as error:
+        name, position = next(repeated_names(text))
+        said = _(
+            "“%(what)s” at line %(line)d, column %(column)d stands in its object already; "
+            "only one of them would count."
+        )
+        raise _wrong_at(text, position, said, name[:80]) from error
+    except _WrongNumber as error:
+        position = next(positions_of_scalar(text, error.written))
+        raise _wrong_at(text, position, error.said, error.written) from error
     except RecursionError as error:
         raise ValidationError(_("This JSON is nested too deeply."), code="invalid") from error
-    except ValueError as error:
-        raise ValidationError(_("A number in this JSON has too many digits."), code="invalid") from error
 
 
 def pretty_json(value: Any) -> str:
@@ -107,21 +126,48 @@ def pretty_json(value: Any) -> str:
     return _SURROGATE.sub(lambda found: f"\\u{ord(found.group()):04x}", text)
 
 
+def _wrong_at(text: str, position: int, said: str, what: str) -> ValidationError:
+    line, column = line_and_column(text, position)
+    return ValidationError(said, code="invalid", params={"what": what, "line": line, "column": column})
+
+
+class _RepeatedName(Exception):
+    """An object has two members with one name."""
+
+
+class _WrongNumber(Exception):
+    """No number that can be kept, as it was written."""
+
+    def __init__(self, said: str, written: str) -> None:
+        super().__init__(said)
+        self.said = said
+        self.written = written
+
+
 def _unique_members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    value: dict[str, Any] = {}
-    for name, member in pairs:
-        if name in value:
-            raise ValidationError(
-                _("“%(name)s” stands twice in one object; only one of them would count."),
-                code="invalid",
-                params={"name": name},
-            )
-        value[name] = member
+    value = dict(pairs)
+    if len(value) < len(pairs):
+        raise _RepeatedName
     return value
 
 
-def _no_constant(name: str) -> NoReturn:
-    raise ValidationError(_("%(name)s is no JSON number."), code="invalid", params={"name": name})
+def _no_number(written: str) -> NoReturn:
+    raise _WrongNumber(_("%(what)s at line %(line)d, column %(column)d is no JSON number."), written)
+
+
+def _finite_number(written: str) -> float:
+    number = float(written)
+    if math.isinf(number):
+        raise _WrongNumber(_("The number at line %(line)d, column %(column)d is too large."), written)
+    return number
+
+
+def _whole_number(written: str) -> int:
+    try:
+        return int(written)
+    except ValueError:
+        said = _("The number at line %(line)d, column %(column)d has too many digits.")
+        raise _WrongNumber(said, written) from None
 
 
 class OutsideTextField(models.TextField):  # type: ignore[type-arg]  # text in, text out, as its parent

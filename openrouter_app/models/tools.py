@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from django.core.exceptions import ValidationError
@@ -10,7 +11,8 @@ from django.db import models
 from django.utils.translation import gettext_lazy as _
 
 from ..engine.errors import ToolSpecError
-from ..engine.tools import TOOL_NAME, check_schema
+from ..engine.schemas import check_schema
+from ..engine.tools import TOOL_NAME
 from .fields import JSONTextField
 
 
@@ -51,13 +53,14 @@ class ToolSpec(models.Model):
     def __str__(self) -> str:
         return self.name
 
-    def clean(self) -> None:
-        """The schema is one, and stays inside its document."""
-        super().clean()
-        try:
-            check_schema(self.schema)
-        except ToolSpecError as error:
-            raise ValidationError({"schema": str(error)}) from error
+    def clean_fields(self, exclude: Collection[str] | None = None) -> None:
+        """Also that the schema is one, unless it was refused already."""
+        super().clean_fields(exclude)
+        if not exclude or "schema" not in exclude:
+            try:
+                check_schema(self.schema)
+            except ToolSpecError as error:
+                raise ValidationError({"schema": str(error)}) from error
 
     def by_value(self) -> dict[str, Any]:
         """How a version keeps the tool."""

@@ -80,6 +80,8 @@ class Messages {
     const rows = this.rows;
     const other = rows[rows.indexOf(row) + by];
     if (!other) return;
+    this.lendMark(row, other);
+    this.lendMark(other, row);
     for (const name of ["role", "text", "DELETE"]) {
       const [one, two] = [this.field(row, name), this.field(other, name)];
       if (!one || !two) continue;
@@ -89,6 +91,20 @@ class Messages {
     this.refresh();
     const button = other.querySelector(`[data-by="${by}"]`);
     (button?.disabled ? other.querySelector(`[data-by="${-by}"]`) : button)?.focus();
+  }
+
+  /** A new row has no box for "Delete": it gets one when a message so marked is about to move into it. */
+  lendMark(from, to) {
+    const mark = this.field(from, "DELETE");
+    const text = this.field(to, "text");
+    if (!mark?.checked || !text || this.field(to, "DELETE")) return;
+    const copy = mark.closest(".delete").cloneNode(true);
+    const [box, label] = [copy.querySelector("input"), copy.querySelector("label")];
+    box.name = text.name.replace(/text$/, "DELETE");
+    box.id = `id_${box.name}`;
+    box.checked = false;
+    label?.setAttribute("for", box.id);
+    to.querySelector("h3, h4")?.append(copy);
   }
 
   refresh() {
