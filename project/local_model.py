@@ -149,6 +149,7 @@ def parameters(llama: Any, weights: Path, host: str, port: int) -> Any:
     params.n_ctx = CONTEXT
     params.kv_unified = True
     params.n_predict = MAX_ANSWER
+    params.n_batch = 64  # of a prompt, half a second: between two it hears that its reader has gone
     params.cache_ram_mib = 0  # else up to 8 GiB of old prompts
     # One thread is faster than two unless the machine is idle: two wait for each other at every
     # layer, and beside a browser and a server on two cores that made an answer ten times slower.

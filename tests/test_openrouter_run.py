@@ -47,7 +47,8 @@ def test_json_prints_one_event_a_line(provider):
     lines = [json.loads(line) for line in run("echo", "--input", "text=hi", "--json").splitlines()]
     assert lines[0]["type"] == "snapshot"
     assert lines[-1] == {"type": "finished", "reason": "stop", "output": "Hello"}
-    assert "".join(line["delta"] for line in lines if line["type"] == "text") == "Hello"
+    begun = "".join(part.get("text", "") for part in lines[0]["state"]["parts"])
+    assert begun + "".join(line["delta"] for line in lines if line["type"] == "text") == "Hello"
 
 
 @pytest.mark.parametrize(
