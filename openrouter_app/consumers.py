@@ -35,7 +35,7 @@ class RunConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
     async def connect(self) -> None:
         self.settings: Settings = get_settings()
         self.followed: dict[UUID, asyncio.Task[None]] = {}
-        self.ephemeral: set[UUID] = set()
+        self.started: set[UUID] = set()
         self.owner: Owner = await identity.owner_of(self.scope) or Owner.of_visitor(uuid4(), ephemeral=True)
         await self.accept()
         await self._send(
@@ -48,10 +48,13 @@ class RunConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
             return
         for task in (*self.followed.values(), self.recheck):
             task.cancel()
-        # Nobody else can ever see these runs: an answer without a reader only costs.
-        for run in self.ephemeral:
-            with suppress(Refused):
-                await runs.stop(self.owner, run, by="socket")
+        if self.owner.ephemeral:
+            # Nobody else can ever see these runs: an answer without a reader only costs.
+            for run in self.started:
+                try:
+                    await runs.stop(self.owner, run, by="socket")
+                except Exception:
+                    log.exception("run %s could not be stopped", run)
 
     async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
         if len(text_data or bytes_data or "") > 4 * self.settings.MAX_FRAME:
@@ -94,8 +97,7 @@ class RunConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
                 origin=Run.Origin.WEBSOCKET,
             )
         )
-        if self.owner.ephemeral:
-            self.ephemeral.add(run)
+        self.started.add(run)
         await self._send(protocol.RunAccepted(frame.id, run, None))
         self._follow(run)
 
@@ -123,12 +125,11 @@ class RunConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         raise Refused("not_found", _("No tool call of this run waits for a decision."))
 
     def _check_room(self) -> None:
-        if len(self.followed) >= self.settings.MAX_RUNS_PER_SOCKET:
-            raise Refused(
-                "limit",
-                _("This page already follows %d runs. Wait for one to end, or stop one.")
-                % len(self.followed),
-            )
+        self.started = {run for run in self.started if runs.is_executing(run)}
+        busy = len(self.started.union(self.followed))
+        if busy >= self.settings.MAX_RUNS_PER_SOCKET:
+            sentence = _("This page already has %d runs. Wait for one to end, or stop one.")
+            raise Refused("limit", sentence % busy)
 
     def _follow(self, run: UUID) -> None:
         """Begin anew with a snapshot; a stream that was there ends first, so nothing comes twice."""
@@ -167,8 +168,12 @@ class RunConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
     async def _recheck(self) -> None:
         while True:
             await asyncio.sleep(RECHECK)
-            if not await self._still_welcome():
-                return
+            try:
+                if not await self._still_welcome():
+                    return
+            except Exception:
+                # A database that is away for a moment must not end the checks.
+                log.exception("a socket's session could not be checked")
 
     async def _refuse(
         self, frame: Any, code: str, message: str, details: dict[str, Any] | None = None
@@ -186,10 +191,11 @@ class RunConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         )
 
     async def _send(self, frame: protocol.ServerFrame) -> None:
-        # A page may leave while an answer is on its way: the server says so here first, and the
-        # disconnect that ends the tasks comes after it.
-        with suppress(OSError):
-            await self.send(text_data=protocol.encode(frame))
+        text = protocol.encode(frame)
+        # A page may leave while an answer is on its way: the server says so here first (OSError, or
+        # RuntimeError after a close), and the disconnect that ends the tasks comes after it.
+        with suppress(OSError, RuntimeError):
+            await self.send(text_data=text)
 
 
 def _run_of(

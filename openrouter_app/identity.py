@@ -9,9 +9,17 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID, uuid4
 
-from django.contrib.auth import get_user
+from django.conf import settings
+from django.contrib.auth import (
+    BACKEND_SESSION_KEY,
+    HASH_SESSION_KEY,
+    get_user_model,
+    load_backend,
+)
+from django.contrib.auth import SESSION_KEY as USER_SESSION_KEY
 from django.contrib.sessions.backends.base import SessionBase
-from django.http import HttpRequest
+from django.core.exceptions import ValidationError
+from django.utils.crypto import constant_time_compare
 
 from .database import in_database_thread
 from .models import Owner
@@ -44,13 +52,32 @@ def _owner(session: Any, fresh: bool) -> Owner | None:
     if fresh:
         # A new store under the same key: the scope's own keeps what it read at the handshake.
         session = type(session._wrapped if hasattr(session, "_wrapped") else session)(session.session_key)
-    request = HttpRequest()
-    request.session = session
-    user = get_user(request)
-    if user.is_authenticated and user.is_active:
+    user = _user(session)
+    if user is not None and user.is_active:
         return Owner.of_user(user)
     visitor = _visitor(session)
     return None if visitor is None else Owner.of_visitor(visitor)
+
+
+def _user(session: Any) -> Any:
+    """The user a session is logged in as, or None. Reads only.
+
+    Django's own `get_user` flushes or renews a session whose hash was made with another key; a
+    socket cannot send the browser a new cookie, so that would log the user out.
+    """
+    try:
+        user_id = get_user_model()._meta.pk.to_python(session[USER_SESSION_KEY])
+        backend = session[BACKEND_SESSION_KEY]
+    except (KeyError, ValidationError):
+        return None
+    if backend not in settings.AUTHENTICATION_BACKENDS:
+        return None
+    user: Any = load_backend(backend).get_user(user_id)
+    if user is None or not hasattr(user, "get_session_auth_hash"):
+        return user
+    given = session.get(HASH_SESSION_KEY) or ""
+    known = (user.get_session_auth_hash(), *user.get_session_auth_fallback_hash())
+    return user if any(constant_time_compare(given, hash) for hash in known) else None
 
 
 def _visitor(session: SessionBase) -> UUID | None:

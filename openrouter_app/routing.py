@@ -9,8 +9,8 @@ from collections.abc import Awaitable, Callable
 from typing import Any, cast
 from urllib.parse import urlsplit
 
-from channels.auth import AuthMiddlewareStack
 from channels.routing import URLRouter
+from channels.sessions import SessionMiddlewareStack
 from django.conf import settings as django_settings
 from django.core.exceptions import ImproperlyConfigured
 from django.http.request import split_domain_port, validate_host
@@ -114,5 +114,6 @@ async def _not_found(scope: dict[str, Any], receive: Any, send: Any) -> None:
 
 websocket_urlpatterns = [re_path(_pattern(), RunConsumer.as_asgi())]
 websocket_application = SameOrigin(
-    AuthMiddlewareStack(URLRouter([*websocket_urlpatterns, re_path(r"", cast(Any, _not_found))]))
+    # Who is logged in, the consumer asks `identity`, which only reads.
+    SessionMiddlewareStack(URLRouter([*websocket_urlpatterns, re_path(r"", cast(Any, _not_found))]))
 )

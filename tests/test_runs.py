@@ -15,7 +15,7 @@ from openrouter_app.engine import client
 from openrouter_app.models import Owner, Run
 from openrouter_app.runs import Range, Refused, Snapshot, Start
 from tests.factories import make_chain, make_joke_chain, make_user
-from tests.followers import follow_to_end
+from tests.followers import follow_to_end, parts_of, until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -116,18 +116,14 @@ async def test_stop_keeps_what_was_said_and_closes_the_connection(provider, visi
     provider.stall("Hel", seconds=60)
     run = await start(visitor)
     follower = asyncio.create_task(follow_to_end(visitor, run))
-    await asyncio.sleep(0.15)
+    await until(lambda: any(part.get("text") == "Hel" for part in parts_of(run)))
     await runs.stop(visitor, run)
     view = await asyncio.wait_for(follower, 5)
     row = await row_of(run)
     assert view.state["status"] == row.status == "stopped"
     assert row.parts[-1] == {"type": "text", "text": "Hel"}
     assert row.stop_requested_at is not None
-    for _ in range(50):
-        if not provider.active:
-            break
-        await asyncio.sleep(0.02)
-    assert not provider.active
+    await until(lambda: not provider.active)
 
 
 async def test_stop_in_mid_arguments_cancels_the_call_and_keeps_its_arguments(provider, visitor):
@@ -137,7 +133,8 @@ async def test_stop_in_mid_arguments_cancels_the_call_and_keeps_its_arguments(pr
     provider.reply(ToolCallScript("joke_tool", ['{"setup": "Why', " did", Stall(60)]))
     run = await start(visitor, "joke", input={"foo": "x"})
     follower = asyncio.create_task(follow_to_end(visitor, run))
-    await asyncio.sleep(0.2)
+    written = {"setup": "Why did"}
+    await until(lambda: any(part.get("arguments") == written for part in parts_of(run)))
     await runs.stop(visitor, run)
     view = await asyncio.wait_for(follower, 5)
     assert view.state["parts"] == (await row_of(run)).parts
@@ -251,6 +248,58 @@ async def test_start_goes_on_when_its_caller_leaves(provider, visitor):
             break
         await asyncio.sleep(0.02)
     assert (await Run.objects.aget()).status == "done"
+
+
+async def test_silent_provider_fails_the_run_with_timeout(provider, settings, visitor):
+    settings.OPENROUTER = {**settings.OPENROUTER, "IDLE_TIMEOUT": 0.2}
+    await make(make_chain)()
+    provider.stall("Hel", seconds=30)
+    run = await start(visitor)
+    view = await follow_to_end(visitor, run)
+    assert (view.state["status"], view.state["error"]["code"]) == ("failed", "timeout")
+    assert view.state["parts"][-1]["text"] == "Hel"
+
+
+async def test_details_of_an_error_are_still_there_after_a_reload(provider, visitor):
+    await make(make_chain)()
+    provider.error(429, headers={"Retry-After": "7"})
+    run = await start(visitor)
+    live = await follow_to_end(visitor, run)
+    late = await follow_to_end(visitor, run)
+    assert live.state == late.state
+    assert late.state["error"]["details"] == {"retry_after": 7.0}
+
+
+async def test_answer_that_cannot_be_stored_is_never_shown_as_done(provider, visitor, monkeypatch, caplog):
+    from openrouter_app.runs import execution
+
+    write = execution._update
+
+    async def broken(run, **fields):
+        if fields.get("output") is not None:
+            raise OverflowError("too large to store")
+        await write(run, **fields)
+
+    monkeypatch.setattr(execution, "_update", broken)
+    monkeypatch.setattr(execution, "WRITE_AGAIN_AFTER", (0, 0))
+    await make(make_chain)()
+    provider.reply("x")
+    run = await start(visitor)
+    view = await follow_to_end(visitor, run)
+    row = await row_of(run)
+    assert view.state["status"] == row.status == "failed"
+    assert view.state["error"]["message"] == row.error_message
+    assert row.ended is not None
+
+
+async def test_stop_reaches_a_run_on_another_loop(provider, visitor):
+    await make(make_chain)()
+    provider.stall("Hel", seconds=60)
+    run = await start(visitor)
+    await until(lambda: any(part.get("text") == "Hel" for part in parts_of(run)))
+    await asyncio.to_thread(lambda: asyncio.run(runs.stop(visitor, run)))
+    await asyncio.wait_for(runs.wait(run), 5)
+    assert (await row_of(run)).status == "stopped"
 
 
 async def test_invalid_arguments_are_shown_and_fail_a_tools_chain(provider, visitor):
@@ -449,7 +498,7 @@ async def test_shutdown_ends_the_run_as_interrupted(provider, visitor):
     await make(make_chain)()
     provider.stall("Hel", seconds=60)
     run = await start(visitor)
-    await asyncio.sleep(0.15)
+    await until(lambda: any(part.get("text") == "Hel" for part in parts_of(run)))
     live = runs.registry.find(run)
     live.task.cancel()
     await asyncio.wait([live.task], timeout=5)

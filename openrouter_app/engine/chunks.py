@@ -107,10 +107,20 @@ def _as(kind: Any, value: Any) -> Any:
     fields = {}
     for field in msgspec.structs.fields(kind):
         if field.name in value:
-            fitted = _fit(field.type, value[field.name])
+            fitted = _fit(field.type, _text_of(field.name, value[field.name]))
             if fitted is not None:
                 fields[field.name] = fitted
     return kind(**fields)
+
+
+def _text_of(name: str, value: Any) -> Any:
+    """Text that some servers send as what it stands for: content in parts, arguments as an object."""
+    if name == "content" and isinstance(value, list):
+        texts = (part.get("text") for part in value if isinstance(part, dict))
+        return "".join(text for text in texts if isinstance(text, str))
+    if name == "arguments" and isinstance(value, dict):
+        return json.dumps(value)
+    return value
 
 
 def _fit(wanted: Any, value: Any) -> Any:

@@ -10,10 +10,12 @@ from __future__ import annotations
 import asyncio
 import ssl
 import threading
+import time
 import weakref
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import cache
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
@@ -29,7 +31,11 @@ LINGER = 0.5
 
 
 class Timeouts(msgspec.Struct, frozen=True):
-    """Seconds: to connect, to the first content, between contents, and for the whole answer."""
+    """Seconds: to connect, to the first content, between contents, and for the whole answer.
+
+    Comments are no content. On an event loop each is kept to the moment; a thread notices a
+    complete silence after the longer of ``first_content`` and ``idle``.
+    """
 
     connect: float = 5
     first_content: float = 60
@@ -84,6 +90,11 @@ def _tls() -> ssl.SSLContext:
     return httpx.create_ssl_context(trust_env=False)
 
 
+def _no_cookies() -> CookieJar:
+    """A jar that takes nothing: one user's cookies must not travel with another's requests."""
+    return CookieJar(DefaultCookiePolicy(allowed_domains=[]))
+
+
 _limits = httpx.Limits(max_connections=MAX_CONNECTIONS, max_keepalive_connections=100, keepalive_expiry=30)
 _async_clients: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, httpx.AsyncClient] = (
     weakref.WeakKeyDictionary()
@@ -98,7 +109,7 @@ def async_client() -> httpx.AsyncClient:
     with _lock:
         client = _async_clients.get(loop)
         if client is None or client.is_closed:
-            client = httpx.AsyncClient(verify=_tls(), trust_env=False, limits=_limits)
+            client = httpx.AsyncClient(verify=_tls(), trust_env=False, limits=_limits, cookies=_no_cookies())
             _async_clients[loop] = client
         return client
 
@@ -108,7 +119,7 @@ def sync_client() -> httpx.Client:
     global _sync_client
     with _lock:
         if _sync_client is None or _sync_client.is_closed:
-            _sync_client = httpx.Client(verify=_tls(), trust_env=False, limits=_limits)
+            _sync_client = httpx.Client(verify=_tls(), trust_env=False, limits=_limits, cookies=_no_cookies())
         return _sync_client
 
 
@@ -147,10 +158,15 @@ class Connection:
             raise _broken(error) from None
 
     def finish(self) -> None:
-        """Read what ends the body, so that the connection can be used again, and give it back."""
+        """Read what ends the body, so that the connection can be used again, and give it back.
+
+        A server that goes on sending loses the connection instead.
+        """
+        end = time.monotonic() + LINGER
         with suppress(httpx.HTTPError):
             for _ in self._bytes:
-                pass
+                if time.monotonic() > end:
+                    break
         self.close()
 
     def close(self) -> None:

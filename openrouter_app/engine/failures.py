@@ -117,7 +117,7 @@ def _retry_after(headers: Mapping[str, str], metadata: Mapping[str, Any]) -> flo
             if name.lower() == "retry-after":
                 try:
                     seconds = float(value)
-                except (TypeError, ValueError):
+                except (TypeError, ValueError, OverflowError):
                     continue
                 if 0 <= seconds < 86_400:
                     return seconds

@@ -11,8 +11,8 @@ The drivers own what effects opened: however a flow ends, its connections are cl
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Generator, Iterable
-from typing import Any
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterable
+from typing import Any, cast
 
 from .client import AsyncConnection, Connection, Request, open_async, open_sync
 
@@ -26,21 +26,26 @@ class Effect:
 
 
 class Open(Effect):
-    """Effect: send the request. Its result is the connection, with status and headers read."""
+    """Effect: send the request. Its result is the connection, with status and headers read.
 
-    __slots__ = ("request",)
+    ``due`` (`time.monotonic`, seconds) is when the driver throws a `TimeoutError` in instead.
+    """
 
-    def __init__(self, request: Request) -> None:
+    __slots__ = ("due", "request")
+
+    def __init__(self, request: Request, due: float) -> None:
         self.request = request
+        self.due = due
 
 
 class Read(Effect):
-    """Effect: the next bytes of a connection, ``b""`` at its end."""
+    """Effect: the next bytes of a connection, ``b""`` at its end. ``due`` as for `Open`."""
 
-    __slots__ = ("connection",)
+    __slots__ = ("connection", "due")
 
-    def __init__(self, connection: Any) -> None:
+    def __init__(self, connection: Any, due: float) -> None:
         self.connection = connection
+        self.due = due
 
 
 class Finish(Effect):
@@ -121,6 +126,7 @@ def drive(flow: Flow) -> Generator[Any, None, None]:
 async def adrive(flow: Flow) -> AsyncGenerator[Any, None]:
     """Run a flow on the running loop; iterate over its items. Cancelling closes its connections."""
     connections: list[AsyncConnection] = []
+    alarm = _Alarm()
     resume: Callable[[Any], Any] = flow.send
     value: Any = None
     try:
@@ -136,9 +142,9 @@ async def adrive(flow: Flow) -> AsyncGenerator[Any, None]:
             try:
                 match out:
                     case Read():
-                        value = await out.connection.read()
+                        value = await alarm.guard(out.connection.read(), out.due)
                     case Open():
-                        value = await open_async(out.request)
+                        value = await alarm.guard(open_async(out.request), out.due)
                         connections.append(value)
                     case Finish():
                         await out.connection.finish()
@@ -146,6 +152,60 @@ async def adrive(flow: Flow) -> AsyncGenerator[Any, None]:
                 resume, value = flow.throw, error
     finally:
         flow.close()
+        alarm.close()
         for connection in connections:
             # Shielded: a second cancellation must not leave the socket open.
             await asyncio.shield(connection.close())
+
+
+class _Alarm:
+    """Deadlines for one await after another, with one timer for all of them.
+
+    `asyncio.timeout` would make and cancel a timer for each chunk of a stream; this one is set again
+    only when it rings too early.
+    """
+
+    __slots__ = ("_due", "_loop", "_rang", "_task", "_timer")
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._timer: asyncio.TimerHandle | None = None
+        self._task: asyncio.Task[Any] | None = None
+        self._due = 0.0
+        self._rang = False
+
+    async def guard(self, awaitable: Awaitable[Any], due: float) -> Any:
+        """Await it until ``due``, then raise TimeoutError. A cancellation by others passes through."""
+        self._task = task = cast("asyncio.Task[Any]", asyncio.current_task())
+        self._due = due
+        cancelling = task.cancelling()
+        if self._timer is None or due < self._timer.when():
+            self._set()
+        try:
+            return await awaitable
+        except asyncio.CancelledError:
+            if self._rang and task.uncancel() <= cancelling:
+                raise TimeoutError from None
+            raise
+        finally:
+            self._task = None
+            self._rang = False
+
+    def close(self) -> None:
+        """Ring no more."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _set(self) -> None:
+        self.close()
+        self._timer = self._loop.call_at(self._due, self._ring)
+
+    def _ring(self) -> None:
+        self._timer = None
+        if self._task is None:
+            return  # nobody waits; the next one sets it again
+        if self._loop.time() < self._due:
+            self._set()
+        else:
+            self._rang = True
+            self._task.cancel()

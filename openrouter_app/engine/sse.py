@@ -85,7 +85,7 @@ class EventStreamDecoder:
             line = line.removeprefix(b"\xef\xbb\xbf")
         if line.startswith(b"data:"):
             value = line[6:] if line.startswith(b"data: ") else line[5:]
-            self._size += len(value)
+            self._size += len(value) + 1  # an empty line costs too
             if len(line) > MAX_LINE or self._size > MAX_EVENT:
                 raise UpstreamError("The provider sent an event that is too large.")
             self._data.append(value)

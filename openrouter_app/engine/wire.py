@@ -42,6 +42,7 @@ from .messages import (
 from .sse import EventStreamDecoder
 
 MAX_TOOL_CALLS = 128
+MAX_TOKENS = 1_000_000_000
 _DONE = b"[DONE]"
 
 
@@ -141,7 +142,7 @@ class ReplyFold:
         cost = usage.cost
         if cost is not None and (not cost.is_finite() or cost < 0):
             cost = None
-        self.usage = Usage(max(usage.prompt_tokens or 0, 0), max(usage.completion_tokens or 0, 0), cost)
+        self.usage = Usage(_count(usage.prompt_tokens), _count(usage.completion_tokens), cost)
 
     def _delta(self, delta: Delta, events: list[Event]) -> None:
         if reasoning := delta.reasoning or reasoning_text(delta.reasoning_details):
@@ -303,6 +304,11 @@ def _events_of(fold: ReplyFold, chunks: Iterable[Chunk]) -> Iterable[Event]:
 def _then_raise(events: list[Event], error: OpenRouterError) -> Iterator[Event]:
     yield from events
     raise error
+
+
+def _count(tokens: int | None) -> int:
+    """A number of tokens that can be one: no answer has a billion."""
+    return tokens if tokens is not None and 0 <= tokens < MAX_TOKENS else 0
 
 
 def _is_json(payload: bytes) -> bool:

@@ -38,6 +38,7 @@ __all__ = [
     "Update",
     "check_owner",
     "follow",
+    "is_executing",
     "start",
     "stop",
     "wait",
@@ -81,8 +82,13 @@ async def stop(owner: Owner, run: UUID, *, by: str = "user") -> None:
     """Ask a run to stop; a run that has ended stays as it is. Raises `Refused` (``not_found``)."""
     await check_owner(owner, run)
     await _request_stop(run)
-    if (live := registry.find(run)) is not None:
-        live.stop(by)
+    if (live := registry.executing(run)) is not None:
+        live.loop.call_soon_threadsafe(live.stop, by)
+
+
+def is_executing(run: UUID) -> bool:
+    """Whether the run is being executed in this process."""
+    return registry.executing(run) is not None
 
 
 async def wait(run: UUID) -> None:

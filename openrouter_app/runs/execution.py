@@ -45,6 +45,9 @@ from .state import RunState
 
 log = logging.getLogger("openrouter_app.runs")
 
+WRITE_AGAIN_AFTER = (0.1, 0.5, 2.0, 0.0)
+"""Seconds after each failed attempt to write a run's end."""
+
 
 def launch(prepared: Prepared) -> LiveRun:
     """Start executing in a task of the running loop; answers the run to follow."""
@@ -76,7 +79,7 @@ async def _own(live: LiveRun, prepared: Prepared) -> None:
         log.exception("run %s failed on this side", live.run)
         last = Failed("provider", "Something went wrong on this site. Try again later.", True)
     try:
-        await _commit_end(live, result, last)
+        last = await _commit_end(live, result, last)
     finally:
         live.emit(last)
         registry.unregister(live)
@@ -226,18 +229,44 @@ _STATUS = {
 }
 
 
-async def _commit_end(live: LiveRun, result: _Result, last: LastEvent) -> None:
+async def _commit_end(live: LiveRun, result: _Result, last: LastEvent) -> LastEvent:
+    """Write the end into the row; answers the event to show, which is what the row says.
+
+    An answer that cannot be written whole (whatever is odd about it) ends as failed, not as done.
+    """
+    for pause in WRITE_AGAIN_AFTER:
+        try:
+            await _update(live.run, **_row(live, result, last))
+        except Exception:
+            log.exception("the end of run %s could not be written", live.run)
+            await asyncio.sleep(pause)
+        else:
+            return last
+    lost = Failed("provider", "The answer could not be stored on this site. Try again later.", True)
+    try:
+        await _update(live.run, **_row(live, _Result(), lost, parts=[]))
+    except Exception:
+        log.exception("run %s could not be ended", live.run)
+    return lost
+
+
+def _row(
+    live: LiveRun, result: _Result, last: LastEvent, parts: list[dict[str, Any]] | None = None
+) -> dict[str, Any]:
+    """The fields of the row at the end of a run."""
+    private: dict[str, Any] = {}
     fields: dict[str, Any] = {
         "status": _STATUS[type(last)],
         "ended": timezone.now(),
         "first_token": result.first_token,
         "last_seq": live.seq + 1,
-        "parts": live.state.parts_at_end(),
+        "parts": live.state.parts_at_end() if parts is None else parts,
+        "private": private,
         "generation_id": result.generation_id,
         "error_detail": result.detail,
     }
-    if live.state.usage is not None:
-        fields["private"] = {"ms": live.state.usage["ms"]}
+    if live.state.usage is not None and parts is None:
+        private["ms"] = live.state.usage["ms"]
     if reply := result.reply:
         fields.update(model=reply.model, provider=reply.provider)
         if usage := reply.usage:
@@ -250,12 +279,6 @@ async def _commit_end(live: LiveRun, result: _Result, last: LastEvent) -> None:
             fields.update(reason=by)
         case Failed() | Interrupted():
             fields.update(error_code=last.code, error_message=last.message, retryable=last.retryable)
-    for pause in (0.1, 0.5, 2.0):
-        try:
-            await _update(live.run, **fields)
-        except Exception:
-            log.exception("the end of run %s could not be written yet", live.run)
-            await asyncio.sleep(pause)
-        else:
-            return
-    await _update(live.run, **fields)
+    if isinstance(last, Failed) and last.details:
+        private["details"] = last.details
+    return fields

@@ -146,6 +146,11 @@ def unregister(live: LiveRun) -> None:
     _live.pop(live.run, None)
 
 
+def executing(run: UUID) -> LiveRun | None:
+    """The run, where it is executed in this process, on whatever loop."""
+    return _live.get(run)
+
+
 def find(run: UUID) -> LiveRun | None:
     """The run, where it is executed on the running loop."""
     live = _live.get(run)

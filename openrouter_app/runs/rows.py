@@ -26,7 +26,7 @@ def _state(row: Run) -> dict[str, Any]:
         "input": row.input,
         "parts": row.parts,
     }
-    if row.prompt_tokens is not None or row.model:
+    if "ms" in row.private:
         state["usage"] = {
             "prompt_tokens": row.prompt_tokens or 0,
             "completion_tokens": row.completion_tokens or 0,
@@ -34,7 +34,7 @@ def _state(row: Run) -> dict[str, Any]:
             "estimated": row.cost_estimated,
             "model": row.model,
             "provider": row.provider,
-            "ms": row.private.get("ms", 0),
+            "ms": row.private["ms"],
         }
     if row.status == Run.Status.DONE:
         state["reason"] = row.reason
@@ -42,4 +42,6 @@ def _state(row: Run) -> dict[str, Any]:
             state["output"] = row.output
     if row.error_code:
         state["error"] = {"code": row.error_code, "message": row.error_message, "retryable": row.retryable}
+        if "details" in row.private:
+            state["error"]["details"] = row.private["details"]
     return state

@@ -77,6 +77,13 @@ def test_endless_line_is_refused_before_it_is_kept():
             decoder.feed(b"x" * 65536)
 
 
+def test_event_of_too_many_empty_lines_is_refused():
+    decoder = EventStreamDecoder()
+    with pytest.raises(UpstreamError):
+        for _ in range(5):
+            decoder.feed(b"data:\n" * 1_000_000)
+
+
 def test_event_of_too_many_lines_is_refused():
     line = b"data: " + b"x" * 900_000 + b"\n"
     decoder = EventStreamDecoder()

@@ -73,6 +73,14 @@ def test_cost_is_exactly_what_was_written():
     assert finished.usage.cost == Decimal("0.000012345678901234567")
 
 
+@pytest.mark.parametrize("tokens", [10**30, -1, 10**9])
+def test_absurd_token_counts_are_not_believed(tokens):
+    events = events_of(
+        chunk({"content": "x"}, finish="stop", usage={"prompt_tokens": tokens, "completion_tokens": 3})
+    )
+    assert events[-1].usage == Usage(0, 3, None)
+
+
 def test_last_usage_wins_and_is_not_added_up():
     events = events_of(
         chunk({"content": "x"}, usage={"prompt_tokens": 1, "completion_tokens": 1}),
@@ -240,6 +248,13 @@ def test_members_of_odd_types_do_not_lose_the_rest():
     assert of_type(TextDelta, events) == [TextDelta("x")]
 
 
+def test_content_in_parts_and_arguments_as_an_object_are_read():
+    parts = [{"type": "text", "text": "Hel"}, {"type": "image"}, {"type": "text", "text": "lo"}]
+    assert of_type(TextDelta, events_of(chunk({"content": parts}))) == [TextDelta("Hello")]
+    events = events_of(call({"a": 1}, id="c", name="f"), chunk(finish="tool_calls"))
+    assert of_type(ToolCallReady, events) == [ToolCallReady("c", "f", {"a": 1})]
+
+
 def test_two_objects_glued_in_one_event_are_both_read():
     glued = json.dumps(chunk({"content": "a"})) + json.dumps(chunk({"content": "b"}))
     assert of_type(TextDelta, events_of(glued)) == [TextDelta("a"), TextDelta("b")]
@@ -287,7 +302,11 @@ def test_body_without_an_answer_is_a_typed_error(body):
 
 
 json_values = st.recursive(
-    st.none() | st.booleans() | st.integers(-5, 5) | st.text(max_size=5),
+    st.none()
+    | st.booleans()
+    | st.integers(-5, 5)
+    | st.sampled_from([10**400, 1e308, 502])
+    | st.text(max_size=5),
     lambda inner: (
         st.lists(inner, max_size=3)
         | st.dictionaries(
@@ -306,6 +325,11 @@ json_values = st.recursive(
                     "usage",
                     "finish_reason",
                     "cost",
+                    "code",
+                    "metadata",
+                    "headers",
+                    "Retry-After",
+                    "prompt_tokens",
                 ]
             ),
             inner,

@@ -169,7 +169,13 @@ class ChatOpenRouter(Step[Any]):
         messages = _messages((yield from upstream.value()))
         request = self.request(messages, call)
         clock = _Clock(request.timeouts)
-        connection = yield Open(request)
+        try:
+            yield from self._answer(request, clock)
+        except TimeoutError:
+            raise clock.expired() from None
+
+    def _answer(self, request: Request, clock: _Clock) -> Flow:
+        connection = yield Open(request, clock.due)
         if connection.status >= 300:
             body = yield from _body(connection, MAX_ERROR_BODY, clock, cut=True)
             raise failure_of_response(connection.status, connection.headers, body)
@@ -178,7 +184,7 @@ class ChatOpenRouter(Step[Any]):
             return
         decoder = ReplyDecoder()
         while not decoder.done:
-            data = yield Read(connection)
+            data = yield Read(connection, clock.due)
             if not data:
                 yield from decoder.close()
                 break
@@ -222,32 +228,40 @@ class ChatOpenRouter(Step[Any]):
 
 
 class _Clock:
-    """The deadlines of one answer. Only content moves them: comments and blank deltas do not."""
+    """The deadlines of one answer. Only content moves them: comments and blank deltas do not.
+
+    ``due`` is the next one (`time.monotonic`): until then the driver may wait.
+    """
+
+    __slots__ = ("_end", "_timeouts", "due")
 
     def __init__(self, timeouts: Timeouts) -> None:
         now = time.monotonic()
         self._timeouts = timeouts
         self._end = now + timeouts.total
-        self._content_by = now + timeouts.first_content
+        self.due = min(now + timeouts.first_content, self._end)
 
     def content(self) -> None:
-        self._content_by = time.monotonic() + self._timeouts.idle
+        """Content has come."""
+        self.due = min(time.monotonic() + self._timeouts.idle, self._end)
 
     def check(self) -> None:
-        now = time.monotonic()
-        if now > self._end:
-            raise ReadTimeoutError(f"The answer took longer than {self._timeouts.total:g} seconds.")
-        if now > self._content_by:
-            raise ReadTimeoutError(
-                "The model's provider kept the connection open but sent nothing. Try again."
-            )
+        """Raise where the deadline has passed while bytes kept coming."""
+        if time.monotonic() > self.due:
+            raise self.expired()
+
+    def expired(self) -> ReadTimeoutError:
+        """The error for the deadline that has passed."""
+        if self.due >= self._end:
+            return ReadTimeoutError(f"The answer took longer than {self._timeouts.total:g} seconds.")
+        return ReadTimeoutError("The model's provider fell silent in mid-answer. Try again.")
 
 
 def _body(connection: Connection | AsyncConnection, limit: int, clock: _Clock, *, cut: bool = False) -> Any:
     """All bytes of a body: at most ``limit``, then it is cut or refused."""
     pieces: list[bytes] = []
     size = 0
-    while data := (yield Read(connection)):
+    while data := (yield Read(connection, clock.due)):
         pieces.append(data)
         size += len(data)
         if size > limit:
