@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import socketserver
+import threading
 import time
-from contextlib import aclosing
+from contextlib import aclosing, contextmanager
 
 import pytest
 
@@ -302,6 +304,44 @@ async def test_connections_are_used_again(openrouter, model):
         openrouter.reply("x")
         await model().ainvoke("hi")
     assert len(client.async_client()._transport._pool.connections) == 1
+
+
+@contextmanager
+def forgetful_server():
+    """Answers the first request of each connection and hangs up on the second; yields its port."""
+    connections = []
+
+    class Forgetful(socketserver.StreamRequestHandler):
+        def handle(self):
+            connections.append(self)
+            body = b'{"choices": [{"message": {"content": "x"}, "finish_reason": "stop"}]}'
+            for answered in (False, True):
+                size = 0
+                while (line := self.rfile.readline().strip()) != b"":
+                    if line.lower().startswith(b"content-length:"):
+                        size = int(line.split(b":")[1])
+                self.rfile.read(size)
+                if answered:
+                    return
+                head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+                self.wfile.write(head % len(body) + body)
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Forgetful) as server:
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server.server_address[1], connections
+        server.shutdown()
+
+
+async def test_stale_connection_is_replaced_unseen():
+    with forgetful_server() as (port, connections):
+        chain = ChatOpenRouter(model="a/b", api_key=KEY, base_url=f"http://127.0.0.1:{port}/v1")
+        answers = [(await chain.ainvoke("hi")).message.content for _ in range(3)]
+        answers += await asyncio.to_thread(lambda: [chain.invoke("hi").message.content for _ in range(3)])
+        assert answers == ["x"] * 6
+        assert len(connections) == 6
+        await client.aclose()
+        client.close()
 
 
 async def test_many_streams_at_once_stay_apart(openrouter, model):

@@ -17,6 +17,7 @@ from contextlib import suppress
 from functools import cache
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from ipaddress import ip_address
+from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
@@ -210,19 +211,48 @@ class AsyncConnection:
 def open_sync(request: Request) -> Connection:
     """Send the request and read the answer's head. Raises a `TransportError`."""
     client = sync_client()
-    try:
-        return Connection(client.send(_build(client, request), stream=True))
-    except httpx.HTTPError as error:
-        raise _unopened(error) from None
+    while True:
+        sent, opening = _build(client, request), _Opening()
+        sent.extensions["trace"] = opening.trace
+        try:
+            return Connection(client.send(sent, stream=True))
+        except httpx.HTTPError as error:
+            if not opening.was_stale(error):
+                raise _unopened(error) from None
 
 
 async def open_async(request: Request) -> AsyncConnection:
     """Send the request and read the answer's head. Raises a `TransportError`."""
     client = async_client()
-    try:
-        return AsyncConnection(await client.send(_build(client, request), stream=True))
-    except httpx.HTTPError as error:
-        raise _unopened(error) from None
+    while True:
+        sent, opening = _build(client, request), _Opening()
+        sent.extensions["trace"] = opening.atrace
+        try:
+            return AsyncConnection(await client.send(sent, stream=True))
+        except httpx.HTTPError as error:
+            if not opening.was_stale(error):
+                raise _unopened(error) from None
+
+
+class _Opening:
+    """Whether a request went out on a new connection, or on a kept one that had gone stale.
+
+    A server may close an idle connection at the moment it is used again. Nothing of an answer came
+    then, so the request is sent once more; each stale connection leaves the pool, so that ends.
+    """
+
+    def __init__(self) -> None:
+        self._is_new = False
+
+    def trace(self, event: str, info: Any) -> None:
+        self._is_new = self._is_new or event == "connection.connect_tcp.started"
+
+    async def atrace(self, event: str, info: Any) -> None:
+        self.trace(event, info)
+
+    def was_stale(self, error: httpx.HTTPError) -> bool:
+        broken = (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError)
+        return isinstance(error, broken) and not self._is_new
 
 
 def _build(client: httpx.Client | httpx.AsyncClient, request: Request) -> httpx.Request:
