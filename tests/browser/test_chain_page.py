@@ -32,12 +32,15 @@ class Server:
         self.sockets: list[WebSocketRoute] = []
         self.heard: list[dict[str, Any]] = []
         self.protocol = 1
+        self.silent = False
         self.seq = 0
         page.route_web_socket("**/ws/openrouter/", self._greet)
 
     def _greet(self, socket: WebSocketRoute) -> None:
         self.sockets.append(socket)
         socket.on_message(lambda text: self.heard.append(json.loads(text)))
+        if self.silent:
+            return
         self.say(type="hello", protocol=self.protocol, heartbeat=20, max_frame=65_536, features=[])
 
     def say(self, **frame: Any) -> None:
@@ -259,6 +262,43 @@ def test_a_reload_before_the_answer_says_the_start_again(page: Page, server: Ser
     wait_for(page, lambda: len(server.said("run.start")) == 2)
     first, second = server.said("run.start")
     assert first == second
+
+
+def test_a_run_stopped_before_it_was_sent_is_not_started_by_a_reload(page: Page, server: Server) -> None:
+    server.silent = True
+    server.sockets[-1].close(code=1012)
+    wait_for(page, lambda: len(server.sockets) == 2)
+    page.get_by_role("button", name="Run").click()
+    page.get_by_role("button", name="Stop").click()
+    expect(page.locator("[data-target=current]")).to_contain_text("Stopped")
+    server.silent = False
+    page.reload()
+    wait_for(page, lambda: len(server.sockets) == 3)
+    expect(page.get_by_role("button", name="Run")).to_have_attribute("aria-disabled", "false")
+    page.wait_for_timeout(300)
+    assert server.said("run.start") == []
+
+
+def test_a_stop_before_the_answer_is_said_after_a_reload(page: Page, server: Server) -> None:
+    page.get_by_role("button", name="Run").click()
+    wait_for(page, lambda: server.said("run.start"))
+    page.get_by_role("button", name="Stop").click()
+    page.reload()
+    wait_for(page, lambda: len(server.said("run.start")) == 2)
+    server.accept("R")
+    wait_for(page, lambda: server.said("run.stop"))
+    assert server.said("run.stop") == [{"type": "run.stop", "run": "R"}]
+
+
+def test_a_stop_while_the_connection_was_away_is_said_after_a_reload(page: Page, server: Server) -> None:
+    run(page, server)
+    server.silent = True
+    server.sockets[-1].close(code=1012)
+    page.get_by_role("button", name="Stop").click()
+    server.silent = False
+    page.reload()
+    wait_for(page, lambda: server.said("run.stop"))
+    assert server.said("run.follow")[-1] == {"type": "run.follow", "run": "R"}
 
 
 def test_a_run_that_is_gone_after_a_reload_is_forgotten(page: Page, server: Server) -> None:

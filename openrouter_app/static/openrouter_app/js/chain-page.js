@@ -75,9 +75,17 @@ export class ChainPage {
 
   #remember() {
     if (this.run) return; // back from the browser's page cache: everything is still here
-    const { id, run, input } = this.memory.read("run") ?? {};
+    const { id, run, input, stopping } = this.memory.read("run") ?? {};
     if (typeof run === "string") this.#adopt(this.client.follow(run), input);
     else if (typeof id === "string") this.#adopt(this.client.start(this.chain, input ?? {}, id), input);
+    if (stopping && this.run) this.run.stopping = true; // said as soon as the server knows which run
+  }
+
+  /** What a reload needs to go on from here. */
+  /** @param {Run} run @param {Record<string, string>} input */
+  #keep(run, input) {
+    const { id, request, stopping } = run;
+    this.memory.write("run", { id: request?.id, run: id ?? undefined, input, stopping });
   }
 
   #run = () => this.#start(this.form.values());
@@ -88,7 +96,7 @@ export class ChainPage {
     if (this.busy) return;
     if (connection.dead) return this.form.refuse(strings.text(`banner.${connection.status}`));
     const run = this.client.start(this.chain, input);
-    this.memory.write("run", { id: run.request.id, input });
+    this.#keep(run, input);
     this.#adopt(run, input);
     this.#show(run, input);
   }
@@ -106,7 +114,8 @@ export class ChainPage {
     /** @param {string} type @param {(detail: any) => void} react */
     const on = (type, react) =>
       run.addEventListener(type, (event) => react(/** @type {CustomEvent} */ (event).detail));
-    on("accepted", () => this.memory.write("run", { id: run.request.id, run: run.id, input }));
+    on("accepted", () => this.#keep(run, input));
+    on("stopping", () => this.#keep(run, input));
     on("refused", (error) => this.#refuse(error));
     on("change", (changes) => this.#change(run, input, changes));
     run.addEventListener("error", this.#complain);
@@ -115,9 +124,11 @@ export class ChainPage {
 
   /** @param {Run} run @param {any} input @param {Set<string>} changes */
   #change(run, input, changes) {
+    // Nothing ever came of it, and the server does not have it: no reload may start it.
+    const nothing = run.final && run.fold.seq === null;
+    if (nothing) this.memory.write("run", undefined);
     if (this.answer?.run !== run) {
-      // Nothing ever came of it, and the server does not have it: as if it had not been.
-      if (run.final && run.fold.seq === null) return this.#forget();
+      if (nothing) return this.#forget();
       this.#show(run, run.state.input ?? input ?? {});
     }
     if (changes.has("") || changes.has("/status")) this.#showBusy();

@@ -199,8 +199,8 @@ export class Client extends EventTarget {
 /**
  * A run as this page knows it.
  *
- * Events: `change` (detail: the set of changed places, see state.js), `accepted` {run}, `refused`
- * {code, message, details?} (nothing was started), `error` {code, message}.
+ * Events: `change` (detail: the set of changed places, see state.js), `accepted` {run}, `stopping`,
+ * `refused` {code, message, details?} (nothing was started), `error` {code, message}.
  */
 export class Run extends EventTarget {
   /** @type {string | null} the server's name for it, once accepted */
@@ -230,6 +230,7 @@ export class Run extends EventTarget {
   stop() {
     if (this.final || this.stopping) return;
     this.stopping = true;
+    this.tell("stopping", null);
     this.client.stop(this);
   }
 

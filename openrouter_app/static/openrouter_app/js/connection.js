@@ -32,6 +32,7 @@ export class Connection extends EventTarget {
   hello = null;
   /** @type {WebSocket | null} */
   #socket = null;
+  #opened = 0; // when the socket was
   #failures = 0;
   #heard = 0; // when the last frame came
   #pinged = false;
@@ -79,14 +80,14 @@ export class Connection extends EventTarget {
 
   #dial() {
     const socket = new WebSocket(this.url);
-    const opened = Date.now();
     this.#socket = socket;
     this.#become("connecting");
     this.#hear();
+    this.#opened = Date.now();
     this.#watch(HEARTBEAT * 1000);
     socket.addEventListener("message", (event) => this.#receive(socket, event.data));
     socket.addEventListener("close", (event) => {
-      if (socket === this.#socket) this.#lost(event.code, Date.now() - opened);
+      if (socket === this.#socket) this.#lost(event.code, Date.now() - this.#opened);
     });
   }
 
@@ -133,7 +134,7 @@ export class Connection extends EventTarget {
         this.#pinged = true;
         this.#heartbeatTimer = setTimeout(check, heartbeat);
       } else {
-        this.#lost(1006, 0);
+        this.#lost(1006, Date.now() - this.#opened);
       }
     };
     this.#heartbeatTimer = setTimeout(check, heartbeat);
