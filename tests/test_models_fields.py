@@ -107,10 +107,10 @@ def test_wrong_json_is_refused_with_its_place_or_its_reason(text, said):
 def test_the_mistake_in_a_large_text_is_found_in_no_time():
     for mistake in ["NaN", '{"a": 1, "a": 2}', "1e999"]:
         text = "[" + "[{}, 1]," * 32_000 + mistake + "]"
-        start = time.perf_counter()
+        start = time.thread_time()
         with pytest.raises(ValidationError, match="line 1, column 2560"):
             parse_json(text)
-        assert time.perf_counter() - start < 1
+        assert time.thread_time() - start < 1
 
 
 @given(json_values)

@@ -181,14 +181,14 @@ def test_A17_a_value_is_never_read_as_a_template_a_role_or_a_tool():
 
 
 def within(seconds, call):
-    start = time.perf_counter()
+    start = time.thread_time()
     try:
         call()
     except (InputError, TemplateError) as error:
         result = error
     else:
         result = None
-    assert time.perf_counter() - start < seconds
+    assert time.thread_time() - start < seconds
     return result
 
 

@@ -272,16 +272,16 @@ def test_A20_hostile_schema_is_checked_in_a_tenth_of_a_second(name):
     text = json.dumps(HOSTILE[name])
 
     def check():
-        start = time.perf_counter()
+        start = time.thread_time()
         try:
             check_schema(HOSTILE[name], text)
             sum(1 for _ in schema_warnings(HOSTILE[name]))
         except ToolSpecError:
             pass
-        return time.perf_counter() - start
+        return time.thread_time() - start
 
     assert len(text) <= MAX_SCHEMA_SIZE + 100
-    assert min(check() for _ in range(3)) < 0.1  # the best of three: the machine may be busy
+    assert min(check() for _ in range(3)) < 0.1  # CPU time, the best of three: the machine may be busy
 
 
 # The whole meta-schema, against the library as oracle
