@@ -1,0 +1,90 @@
+"""Flows: effects pass through, errors go where the effect was asked for, nothing is left open."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import pytest
+
+from openrouter_app.engine.flows import Effect, _Alarm, adrive, collected, drive, pump
+
+
+class Ask(Effect):
+    """An effect no driver performs: its result is None."""
+
+
+def test_pump_hands_results_and_errors_to_the_flow_that_asked():
+    said = []
+
+    def inner():
+        said.append((yield Ask()))
+        try:
+            yield Ask()
+        except ValueError as error:
+            said.append(str(error))
+        yield 1
+        yield 2
+
+    flow = pump(inner(), lambda item: (item, item * 10))
+    assert isinstance(next(flow), Ask)
+    assert isinstance(flow.send("result"), Ask)
+    assert flow.throw(ValueError("broken")) == 1
+    assert list(flow) == [10, 2, 20]
+    assert said == ["result", "broken"]
+
+
+def test_collected_passes_effects_and_keeps_items():
+    def outer():
+        items = yield from collected(iter_of(1, 2))
+        yield items
+
+    def iter_of(*items):
+        yield Ask()
+        yield from items
+
+    assert list(drive(outer())) == [[1, 2]]
+
+
+@pytest.mark.parametrize("wrap", [drive, adrive])
+async def test_leaving_early_closes_the_flow(wrap):
+    closed = []
+
+    def flow():
+        try:
+            yield 1
+            yield 2
+        finally:
+            closed.append(True)
+
+    driven = wrap(pump(flow(), lambda item: (item,)))
+    if wrap is drive:
+        assert next(driven) == 1
+        driven.close()
+    else:
+        assert await anext(driven) == 1
+        await driven.aclose()
+    assert closed == [True]
+
+
+async def test_alarm_rings_at_the_deadline_and_not_before():
+    alarm = _Alarm()
+    assert await alarm.guard(asyncio.sleep(0.01, "done"), time.monotonic() + 5) == "done"
+    with pytest.raises(TimeoutError):
+        await alarm.guard(asyncio.sleep(30), time.monotonic() + 0.05)
+    # a later deadline after an earlier one, and an earlier one after a later one
+    assert await alarm.guard(asyncio.sleep(0.1, "done"), time.monotonic() + 5) == "done"
+    with pytest.raises(TimeoutError):
+        await alarm.guard(asyncio.sleep(30), time.monotonic() + 0.05)
+    assert asyncio.current_task().cancelling() == 0
+    alarm.close()
+
+
+async def test_alarm_lets_a_cancellation_by_others_pass():
+    alarm = _Alarm()
+    task = asyncio.create_task(alarm.guard(asyncio.sleep(30), time.monotonic() + 20))
+    await asyncio.sleep(0.01)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    alarm.close()
