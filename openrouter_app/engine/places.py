@@ -16,15 +16,16 @@ Path = tuple[str | int, ...]
 
 MAX_NAME_SHOWN = 60
 
-_INNER = r'[^"\\]*+(?:\\.[^"\\]*+)*+'
+_INNER = r'[^"\\]*+(?:\\.[^"\\]*+)*'
 _SPACE = re.compile(r"[ \t\n\r]*+")
 _NAME = re.compile(rf'[ \t\n\r,]*+"({_INNER})"[ \t\n\r]*+:[ \t\n\r]*+', re.DOTALL)
 # A scalar, or the bracket a container begins with, behind what divides it from the one before.
 _VALUE = re.compile(rf'[ \t\n\r,]*+("{_INNER}"|[^ \t\n\r,\[\]{{}}"]++|[\[{{])', re.DOTALL)
 # Up to the next brackets of one direction, as many as one step may read again; lists of plain
-# numbers are stepped over.
+# numbers are stepped over. Only runs of characters are possessive: a possessive group
+# loses matches in early releases of Python 3.11 (seen with Debian's 3.11.2).
 _BRACKETS = re.compile(
-    rf'(?:[^"\[\]{{}}]++|"{_INNER}"|\[[^"\[\]{{}}]*+\])*+(?:([\[{{]{{1,64}}+)|([\]}}]{{1,64}}+))', re.DOTALL
+    rf'(?:[^"\[\]{{}}]++|"{_INNER}"|\[[^"\[\]{{}}]*+\])*(?:([\[{{]{{1,64}}+)|([\]}}]{{1,64}}+))', re.DOTALL
 )
 _NAME_OR_BRACE = re.compile(rf'"({_INNER})"([ \t\n\r]*+:)?|[{{}}]', re.DOTALL)
 _SCALAR = re.compile(rf'"{_INNER}"|[^ \t\n\r,:\[\]{{}}"]++', re.DOTALL)

@@ -6,7 +6,7 @@ import json
 import time
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from openrouter_app.engine.places import (
@@ -101,6 +101,8 @@ def values_below(value, path=()):
 
 
 @given(texts())
+@example('[[["]"]],1]')
+@example('{"a":[["]"]],"a":1}')
 def test_every_value_of_every_text_is_found(text):
     for path, value in values_below(json.loads(text)):
         position = position_of(text, path)
