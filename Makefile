@@ -55,8 +55,10 @@ format: install
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: install
-	$(BIN)/python -m benchmarks
+# Makes the environments of the peers by itself. BENCH_ARGS=--quick only shows that everything runs.
+bench:
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed: make $(MAKECMDGOALS) PYTHON=/path/to/python3.11"; exit 1; }
+	@"$(PYTHON)" -m benchmarks $(BENCH_ARGS)
 
 # The pictures in the README and in docs/.
 screenshots: install

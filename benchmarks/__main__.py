@@ -1,37 +1,67 @@
-"""``make bench``: what a chunk and a delta cost, as ratios in one run. Writes ``docs/benchmarks.md``.
+"""``make bench``: what we cost against the peers and against the floors. Writes ``docs/benchmarks.md``.
 
-CPU time of this process, medians of rounds in which the contestants take turns; the server is another
-process. Absolute figures are this machine's and drift; the ratios are what to read.
+It makes its own environments at the first run. ``--quick`` measures next to nothing, to see that
+everything runs, and writes to ``build/bench/quick.md`` instead.
 """
 
 from __future__ import annotations
 
+import argparse
+import os
 import platform
 import sys
+import time
+from collections.abc import Callable
 from datetime import date
-from importlib.metadata import version
 from pathlib import Path
 
-from . import arguments, chunks
+from . import arguments, chunks, environments, imports, memory
+from .page import Section, render
+from .plan import FULL, QUICK
+from .rounds import Streams, server
 
-PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
-PACKAGES = ("httpx", "msgspec", "partial-json-parser", "django", "uvicorn")
+HERE = Path(__file__).parent
+PAGE = HERE.parent / "docs" / "benchmarks.md"
+NOTES = HERE / "notes.md"
 
 
 def main() -> None:
     """Run everything and write the page."""
-    sections = [chunks.measure(), arguments.measure()]
-    about = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
-    body = "\n\n".join(sections)
-    text = f"""# Benchmarks
-
-Made by `make bench` on {date.today().isoformat()}: Python {platform.python_version()}, {about};
-CPU time, medians of alternating rounds on a shared machine. Read the ratios: absolute figures drift.
-
-{body}
-"""
-    PAGE.write_text(text)
+    asked = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    asked.add_argument("--quick", action="store_true", help="a smoke run: no figure in it means anything")
+    quick = asked.parse_args().quick
+    plan = QUICK if quick else FULL
+    ready = environments.prepare()
+    ours = ready["ours"]
+    with server(ours.python) as base_url:
+        streams = Streams(ready, base_url)
+        subjects: dict[str, Callable[[], Section]] = {
+            "imports": lambda: imports.measure(ready, plan),
+            "chunks": lambda: chunks.measure(streams, plan),
+            "arguments": lambda: arguments.measure(ours, plan),
+            "memory": lambda: memory.measure(streams, plan),
+        }
+        measured = {}
+        for name, measure in subjects.items():
+            begun = time.monotonic()
+            measured[name] = measure()
+            print(f"{name}: {time.monotonic() - begun:.0f} s", file=sys.stderr, flush=True)
+    sections = [measured[name] for name in ("chunks", "arguments", "memory", "imports")]
+    text = render(_about(ready), sections, streams.unfit, NOTES.read_text())
+    page = environments.HOME / "quick.md" if quick else PAGE
+    page.write_text(text)
     sys.stdout.write(text)
+
+
+def _about(ready: dict[str, environments.Environment]) -> str:
+    versions = ready["ours"].versions
+    own = ", ".join(f"{name} {versions[name]}" for name in environments.SHOWN if name in versions)
+    packages = {name: wanted[0].split("[")[0] for name, wanted in environments.PEERS.items() if name in ready}
+    peers = ", ".join(f"{package} {ready[name].versions[package]}" for name, package in packages.items())
+    machine = f"Python {versions['python']}, {platform.machine()}, {os.cpu_count()} cores"
+    return f"""Made by `make bench` on {date.today().isoformat()}: {machine}. Ours: {own}. Peers: {peers}.
+CPU time, medians of alternating rounds; in brackets the least and the most. Read the ratios: absolute
+figures are this machine's and drift."""
 
 
 if __name__ == "__main__":

@@ -1,93 +1,78 @@
-"""A whole chain against httpx and msgspec alone: CPU for each chunk of a streamed answer."""
+"""A chunk of a streamed answer: our chain against the least that could be done, and against the peers."""
 
 from __future__ import annotations
 
-import asyncio
-import json
-import subprocess
-import sys
+from .contestants import PEERS
+from .page import Section, Verdict, prose, share, spread, table
+from .plan import Plan
+from .rounds import Streams, Taken, ratio
+from .stream_server import PAUSE
 
-import httpx
-import msgspec
-
-from openrouter_app import ChatOpenRouter, ChatPromptTemplate, StringOutputParser
-from openrouter_app.engine import client
-
-from .rounds import medians
-
-CHUNKS = 5_000
-_tls = httpx.create_ssl_context()  # once, as the app does: it is most of what a client costs
-
-
-class _Delta(msgspec.Struct):
-    content: str | None = None
+FLOOR, CHAIN = "httpx + msgspec", "chain"
+FAST_FLOOR, FAST = "httpx + msgspec, fast", "chain, fast"
+FLOOR_LIMIT = 1.25
+LIMITS = {
+    CHAIN: {"openai": 1 / 8, "pydantic-ai": 1 / 16, "langchain-openrouter": 1 / 50},
+    FAST: {"openai": 1 / 18, "langchain-openrouter": 1 / 120},
+}
+TITLES = {CHAIN: "a chunk of the chain", FAST: "a chunk with the `fast` extra"}
 
 
-class _Choice(msgspec.Struct):
-    delta: _Delta
-
-
-class _Chunk(msgspec.Struct):
-    choices: list[_Choice]
-
-
-async def _floor(base_url: str) -> str:
-    """The least that reads a stream: bytes, lines, a typed decoder."""
-    decode = msgspec.json.Decoder(_Chunk).decode
-    text, rest = [], b""
-    async with (
-        httpx.AsyncClient(verify=_tls) as http,
-        http.stream("POST", f"{base_url}/chat/completions", content=b"{}") as response,
-    ):
-        async for data in response.aiter_raw():
-            *events, rest = (rest + data).split(b"\n\n")
-            for event in events:
-                if event.startswith(b"data: {"):
-                    text.extend(choice.delta.content or "" for choice in decode(event[6:]).choices)
-    return "".join(text)
-
-
-async def _chain(base_url: str) -> str:
-    model = ChatOpenRouter(model="a/b", api_key="test", base_url=base_url)
-    chain = ChatPromptTemplate.from_template("{text}") | model | StringOutputParser()
-    text = "".join([part async for part in chain.astream({"text": "hi"})])
-    await client.aclose()
-    return text
-
-
-def measure() -> str:
-    """Both over the same server, one event a network write."""
-    with subprocess.Popen(
-        [sys.executable, "-m", "benchmarks.stream_server", str(CHUNKS)], stdout=subprocess.PIPE, text=True
-    ) as server:
-        try:
-            assert server.stdout is not None
-            base_url = server.stdout.readline().strip()
-            assert asyncio.run(_chain(base_url)) == asyncio.run(_floor(base_url))
-            taken = medians(
-                {
-                    "floor": lambda: asyncio.run(_floor(base_url)) and None,
-                    "chain": lambda: asyncio.run(_chain(base_url)) and None,
-                }
-            )
-        finally:
-            server.terminate()
-    rows = "\n".join(
-        f"| {name} | {seconds / CHUNKS * 1e6:.1f} | {seconds / taken['floor']:.2f} |"
-        for name, seconds in taken.items()
+def measure(streams: Streams, plan: Plan) -> Section:
+    """Both comparisons, flat out and paced."""
+    near = streams.measure([FLOOR, CHAIN, FAST_FLOOR, FAST], "each", plan.chunks, plan.rounds, plan.turns)
+    everyone = [CHAIN, FAST, *PEERS]
+    each = streams.measure(everyone, "each", plan.chunks, plan.rounds)
+    paced = streams.measure(everyone, "paced", plan.paced_chunks, plan.rounds)
+    verdicts = [
+        Verdict(f"{TITLES[CHAIN]}, against httpx + msgspec alone", FLOOR_LIMIT, ratio(near, CHAIN, FLOOR))
+    ]
+    for ours, limits in LIMITS.items():
+        for peer, limit in limits.items():
+            why = streams.unfit.get(ours) or streams.unfit.get(peer, "")
+            against = ratio(each, ours, peer)
+            verdicts.append(Verdict(f"{TITLES[ours]}, against {peer}", limit, against, why=why))
+    floors = table(
+        ("", "µs CPU a chunk", "against its floor"),
+        (
+            (name, spread(near[name], 1e6), _against(near, name, base))
+            for name, base in ((FLOOR, FLOOR), (CHAIN, FLOOR), (FAST_FLOOR, FAST_FLOOR), (FAST, FAST_FLOOR))
+            if name in near
+        ),
     )
-    return f"""## A chain, for each chunk
+    peers = table(
+        ("", "µs CPU a chunk", "chain takes", "with `fast`", "paced: µs CPU", "chain takes", "with `fast`"),
+        (
+            (
+                name,
+                spread(each[name], 1e6),
+                _against(each, CHAIN, name),
+                _against(each, FAST, name),
+                spread(paced[name], 1e6) if name in paced else "",
+                _against(paced, CHAIN, name),
+                _against(paced, FAST, name),
+            )
+            for name in everyone
+            if name in each
+        ),
+    )
+    near_text = prose(
+        f"""`prompt | model | parser` streams {plan.chunks:,} chunks from a server in another process and
+        the text is joined, against httpx and a typed msgspec decoder alone: its floor, without events,
+        errors or tools. Each event is an HTTP chunk, a send and a packet of its own, flat out. "fast": over
+        aiohttp, on uvloop."""
+    )
+    peers_text = prose(
+        f"""The peers stream the same bytes and join the same text, each with its own client on asyncio's
+        loop: langchain-openrouter as `prompt | model | parser`, pydantic-ai as an agent, openai and litellm
+        as the plain call. "Paced": an event every {PAUSE * 1000:.0f} ms, each waking its reader, as a real
+        stream does; most of that is the transport and the loop, so the ratios are smaller. Nothing is to be
+        reached there."""
+    )
+    text = "\n\n".join((near_text, floors, peers_text, peers))
+    return Section("A chunk of a streamed answer", text, verdicts)
 
-`prompt | model | parser` on httpx's own transport against httpx and msgspec alone ("floor": no events,
-no errors, no tools), {CHUNKS:,} chunks, one event a network write. To reach: 1.25.
 
-| | µs CPU a chunk | against the floor |
-|---|---|---|
-{rows}"""
-
-
-def chunk(text: str) -> bytes:
-    """One event as OpenRouter sends it."""
-    choice = {"index": 0, "delta": {"role": "assistant", "content": text}, "finish_reason": None}
-    members = {"id": "gen-1", "object": "chat.completion.chunk", "model": "a/b", "provider": "P"}
-    return b"data: " + json.dumps({**members, "choices": [choice]}).encode() + b"\n\n"
+def _against(taken: Taken, name: str, base: str) -> str:
+    value = ratio(taken, name, base)
+    return "" if value is None else share(value)

@@ -1,45 +1,108 @@
-"""A server that streams N chunks to whoever asks, one write each. Prints its base URL first."""
+"""A server that streams answers as OpenRouter sends them: each event a chunk, a send, a packet of its own.
+
+The request's message orders the answer: ``each 3000`` is 3,000 pieces of text as fast as they can be
+sent, ``paced 500`` is 500 of them with a pause between. Prints its base URL first; needs no package.
+"""
 
 from __future__ import annotations
 
-import asyncio
+import json
+import re
 import sys
+import time
+from functools import cache
+from socketserver import StreamRequestHandler, ThreadingTCPServer
+from typing import Any
+
+MODEL = "openai/gpt-4o-mini"
+PIECES = [" the", " stream", "ing", " token", " of", " café", ",", " a", ' "quoted"', "\n", " model", " is"]
+PAUSE = 0.002
+_ORDER = re.compile(rb"(each|paced) (\d+)")
+_LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
+_HEAD = (
+    b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-cache\r\n"
+    b"Transfer-Encoding: chunked\r\nConnection: keep-alive\r\n\r\n"
+)
 
 
-async def _serve(count: int) -> None:
-    from .chunks import chunk
+def text_of(count: int) -> str:
+    """What an answer of that many pieces says."""
+    return "".join(PIECES[number % len(PIECES)] for number in range(count))
 
-    events = [chunk(f"word{number} ") for number in range(count)] + [b"data: [DONE]\n\n"]
-    framed = [b"%x\r\n%s\r\n" % (len(event), event) for event in events]
 
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        head = await reader.readuntil(b"\r\n\r\n")
-        length = next(
-            (
-                int(line.split(b":")[1])
-                for line in head.split(b"\r\n")
-                if line.lower().startswith(b"content-length:")
-            ),
-            0,
-        )
-        await reader.readexactly(length)
-        writer.write(
-            b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
-        )
-        for part in framed:
-            writer.write(part)
-            await writer.drain()
-            await asyncio.sleep(0)
-        writer.write(b"0\r\n\r\n")
-        await writer.drain()
-        writer.close()
+def event(content: str, reason: str | None = None, **more: Any) -> bytes:
+    """One event."""
+    choice = {
+        "index": 0,
+        "delta": {"role": "assistant", "content": content},
+        "finish_reason": reason,
+        "native_finish_reason": reason,
+        "logprobs": None,
+    }
+    chunk = {
+        "id": "gen-1763000000-AbCdEfGhIjKlMnOpQrSt",
+        "provider": "OpenAI",
+        "model": MODEL,
+        "object": "chat.completion.chunk",
+        "created": 1763000000,
+        "choices": [choice],
+        **more,
+    }
+    return b"data: " + json.dumps(chunk, separators=(",", ":")).encode() + b"\n\n"
 
-    server = await asyncio.start_server(answer, "127.0.0.1", 0)
-    sys.stdout.write(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1\n")
-    sys.stdout.flush()
-    async with server:
-        await server.serve_forever()
+
+@cache
+def writes(count: int) -> list[bytes]:
+    """An answer's events, each framed as an HTTP chunk."""
+    usage = {
+        "prompt_tokens": 10,
+        "completion_tokens": count,
+        "total_tokens": count + 10,
+        "cost": 0.001,
+        "is_byok": False,
+        "prompt_tokens_details": {"cached_tokens": 0},
+        "completion_tokens_details": {"reasoning_tokens": 0},
+    }
+    events = [
+        b": OPENROUTER PROCESSING\n\n",
+        *(event(PIECES[number % len(PIECES)]) for number in range(count)),
+        event("", "stop"),
+        event("", usage=usage),
+        b"data: [DONE]\n\n",
+    ]
+    return [b"%x\r\n%s\r\n" % (len(data), data) for data in events] + [b"0\r\n\r\n"]
+
+
+class _Connection(StreamRequestHandler):
+    disable_nagle_algorithm = True
+    wbufsize = 0
+
+    def handle(self) -> None:
+        while head := b"".join(iter(self.rfile.readline, b"\r\n")):
+            length = _LENGTH.search(head)
+            order = _ORDER.search(self.rfile.read(int(length[1]) if length else 0))
+            if order is None:
+                return
+            send = self.connection.sendall
+            try:
+                send(_HEAD)
+                for data in writes(int(order[2])):
+                    send(data)
+                    if order[1] == b"paced":
+                        time.sleep(PAUSE)
+            except OSError:  # who asked has left
+                return
+
+
+class _Server(ThreadingTCPServer):
+    daemon_threads = True
+
+
+def main() -> None:
+    with _Server(("127.0.0.1", 0), _Connection) as server:
+        print(f"http://127.0.0.1:{server.server_address[1]}/v1", flush=True)
+        server.serve_forever()
 
 
 if __name__ == "__main__":
-    asyncio.run(_serve(int(sys.argv[1])))
+    sys.exit(main())

@@ -18,6 +18,6 @@ class OpenRouterAppConfig(AppConfig):
         """Register the system checks, and let the engine ask this site's settings."""
         from . import checks  # noqa: F401
         from .conf import engine_defaults
-        from .engine.chains.model import set_defaults
+        from .engine.defaults import set_defaults
 
         set_defaults(engine_defaults)

@@ -21,7 +21,7 @@ import msgspec
 from django.conf import settings as django_settings
 from django.core.exceptions import ImproperlyConfigured
 
-from .engine.chains.model import Defaults
+from .engine.defaults import Defaults
 from .engine.client import Timeouts
 
 Seconds = Annotated[float, msgspec.Meta(gt=0)]

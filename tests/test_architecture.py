@@ -17,38 +17,55 @@ FLOORS = {
     "engine.messages": 1,
     "engine.partial_json": 1,
     "engine.places": 1,
+    "engine.patience": 1,
+    "engine.threads": 1,
+    "engine.watchdog": 1,
     "engine.sse": 2,
     "engine.chunks": 2,
     "engine.failures": 2,
     "engine.arguments": 2,
-    "engine.prompts": 3,
+    "engine.json_text": 2,
+    "engine.prompts": 2,
+    "engine.replies": 2,
+    "engine.base_url": 3,
+    "engine.chat_prompts": 3,
+    "engine.inflate": 3,
     "engine.schemas": 3,
-    "engine.tools": 3,
-    "engine.wire": 3,
-    "engine.client": 4,
-    "engine.flows": 5,
-    "engine.chains": 6,
-    "engine": 7,
-    "": 8,  # the package's door
+    "engine.signatures": 4,
+    "engine.validation": 4,
+    "engine.tools": 5,
+    "engine.requests": 4,
+    "engine.wire": 4,
+    "engine.aiohttp_transport": 4,
+    "engine.client": 5,
+    "engine.defaults": 6,
+    "engine.connections": 6,
+    "engine.flows": 6,
+    "engine.branches": 7,
+    "engine.transforms": 7,
+    "engine.drivers": 8,
+    "engine.chains": 9,
+    "engine": 10,
+    "": 11,  # the package's door
     # ---- the wall: no Django below ----
-    "conf": 10,
-    "database": 10,
-    "models": 11,
-    "migrations": 12,
-    "identity": 12,
-    "runs": 13,
-    "protocol": 14,
-    "testing": 14,  # beside the faces; the command that serves it stands on it
-    "views": 15,
-    "consumers": 15,
-    "admin": 15,
-    "checks": 15,
-    "management": 15,
-    "urls": 16,
-    "routing": 16,
-    "apps": 16,
+    "conf": 14,
+    "database": 14,
+    "models": 15,
+    "migrations": 16,
+    "identity": 16,
+    "runs": 17,
+    "protocol": 18,
+    "testing": 18,  # beside the faces; the command that serves it stands on it
+    "views": 19,
+    "consumers": 19,
+    "admin": 19,
+    "checks": 19,
+    "management": 19,
+    "urls": 20,
+    "routing": 20,
+    "apps": 20,
 }
-WALL = 9
+WALL = 13
 MAY_IMPORT_TESTING = {"management.commands.openrouter_fake"}
 LONGEST = 400
 
@@ -133,9 +150,10 @@ def test_nothing_imports_the_fake_but_the_command_that_serves_it(name):
         assert not [target for target in imports_of(name, MODULES[name]) if target.startswith("testing")]
 
 
-def test_only_the_client_opens_connections():
+def test_only_the_clients_modules_open_connections():
+    allowed = {"engine.client", "engine.connections", "engine.aiohttp_transport"}
     for name, path in MODULES.items():
-        if name != "engine.client" and not name.startswith("testing"):
+        if name not in allowed and not name.startswith("testing"):
             assert not roots_of(path) & {"httpx", "socket", "http", "urllib3", "requests", "aiohttp"}, name
 
 

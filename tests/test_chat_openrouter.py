@@ -36,17 +36,22 @@ from openrouter_app.testing import Stall
 KEY = "sk-or-v1-CANARYCANARYCANARY"
 
 
-@pytest.fixture(autouse=True)
-async def closed_clients():
-    yield
+@pytest.fixture(autouse=True, params=["httpx", "aiohttp"])
+async def transport(request):
+    """Each test runs on both transports; without an event loop there is only httpx's own."""
+    client.set_transport(request.param)
+    yield request.param
     await client.aclose()
     client.close()
+    client.set_transport("auto")
 
 
 @pytest.fixture
 def model(openrouter):
-    def make(**options):
-        return ChatOpenRouter(model="a/b", api_key=KEY, base_url=openrouter.base_url, **options)
+    def make(*, retries=0, **options):
+        return ChatOpenRouter(
+            model="a/b", api_key=KEY, base_url=openrouter.base_url, retries=retries, **options
+        )
 
     return make
 
@@ -299,11 +304,15 @@ async def test_leaving_the_loop_closes_the_connection(openrouter, model):
     await openrouter.await_until(lambda: not openrouter.active)
 
 
-async def test_connections_are_used_again(openrouter, model):
+async def test_connections_are_used_again(openrouter, model, transport):
     for _ in range(3):
         openrouter.reply("x")
         await model().ainvoke("hi")
-    assert len(client.async_client()._transport._pool.connections) == 1
+    used = client.async_client()._transport
+    if transport == "httpx":
+        assert len(used._pool.connections) == 1
+    else:
+        assert sum(map(len, used.client.connector._conns.values())) == 1
 
 
 @contextmanager
@@ -381,7 +390,8 @@ async def test_header_that_cannot_be_sent_is_the_callers_mistake(model):
 
 async def test_missing_key_is_said_before_anything_is_sent(monkeypatch):
     from openrouter_app.engine.chains import model as module
+    from openrouter_app.engine.defaults import Defaults
 
-    monkeypatch.setattr(module, "defaults", module.Defaults)
+    monkeypatch.setattr(module, "defaults", Defaults)
     with pytest.raises(ConfigurationError, match="API key"):
         await ChatOpenRouter(model="a/b").ainvoke("hi")

@@ -1,4 +1,4 @@
-"""The one place that opens connections: httpx, one shared client per event loop.
+"""The shared HTTP clients: httpx, one for each event loop, one for all threads.
 
 Building a client costs 34 ms, nearly all of it the TLS context; so the context is made once a
 process, one async client once a loop, one sync client once a process. Redirects are not followed
@@ -10,38 +10,43 @@ from __future__ import annotations
 import asyncio
 import ssl
 import threading
-import time
 import weakref
 from collections.abc import Mapping
-from contextlib import suppress
 from functools import cache
 from http.cookiejar import CookieJar, DefaultCookiePolicy
-from ipaddress import ip_address
-from typing import Any
-from urllib.parse import urlsplit
+from importlib.util import find_spec
 
-import httpx
 import msgspec
 
-from .errors import BrokenStreamError, ConfigurationError, ConnectError, OpenRouterError, ReadTimeoutError
-from .failures import redact
+from .errors import ConfigurationError
+
+try:
+    import httpx as httpx
+except ImportError:  # its successor, under whose name the same classes stand
+    import httpx2 as httpx  # type: ignore[import-not-found,no-redef]
 
 MAX_CONNECTIONS = 1000
-LINGER = 0.5
-"""Seconds to wait for the end of a body whose last event has come."""
+KEEPALIVE = 30
+"""Seconds an idle connection is kept."""
 
 
 class Timeouts(msgspec.Struct, frozen=True):
     """Seconds: to connect, to the first content, between contents, and for the whole answer.
 
-    Comments are no content. On an event loop each is kept to the moment; a thread notices a
-    complete silence after the longer of ``first_content`` and ``idle``.
+    Comments are no content. ``total`` spans the retries. Raises `ConfigurationError` for what is
+    no positive number.
     """
 
     connect: float = 5
     first_content: float = 60
     idle: float = 45
     total: float = 600
+
+    def __post_init__(self) -> None:
+        for name in self.__struct_fields__:
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
+                raise ConfigurationError(f"The timeout '{name}' must be a positive number of seconds.")
 
 
 class Request(msgspec.Struct, frozen=True):
@@ -56,34 +61,31 @@ class Request(msgspec.Struct, frozen=True):
         return f"Request(url={self.url!r}, {len(self.body)} bytes)"
 
 
-def check_base_url(base_url: str, *, allow_insecure: bool = False) -> str:
-    """The base URL without its last slash, when it may be sent a key.
+TRANSPORTS = ("auto", "httpx", "aiohttp")
+_transport = "auto"
 
-    Raises `ConfigurationError` for anything but https, or plain http to a loopback address.
+
+def set_transport(name: str) -> None:
+    """Which transport clients made from now on use on an event loop.
+
+    ``httpx`` is its own; ``aiohttp`` is `httpx_aiohttp` of the ``fast`` extra, which costs a third a
+    chunk; ``auto``, the default, is ``aiohttp`` where that is installed. Raises `ConfigurationError`
+    for another name, and for one that is not installed.
     """
-    parts = urlsplit(base_url)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+    global _transport
+    if name not in TRANSPORTS:
+        raise ConfigurationError(f"There is no transport '{name}'. Use one of {', '.join(TRANSPORTS)}.")
+    if name == "aiohttp" and not _has_aiohttp():
         raise ConfigurationError(
-            f"'{redact(base_url)}' is no base URL. Give a full prefix such as 'https://openrouter.ai/api/v1'."
+            "The transport 'aiohttp' is not installed. Install it with "
+            "pip install 'django-openrouter-chains[fast]'."
         )
-    if parts.username or parts.password:
-        raise ConfigurationError("The base URL must not hold a user name or password.")
-    if parts.scheme == "http" and not allow_insecure and not is_loopback(parts.hostname):
-        raise ConfigurationError(
-            f"The base URL '{base_url}' would send the API key unencrypted. Use https, or set "
-            "ALLOW_INSECURE_BASE_URL if that network is yours."
-        )
-    return base_url.rstrip("/")
+    _transport = name
 
 
-def is_loopback(host: str) -> bool:
-    """Whether a host name or address is this machine's own."""
-    if host == "localhost":
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
+@cache
+def _has_aiohttp() -> bool:
+    return httpx.__name__ == "httpx" and find_spec("httpx_aiohttp") is not None
 
 
 @cache
@@ -96,7 +98,9 @@ def _no_cookies() -> CookieJar:
     return CookieJar(DefaultCookiePolicy(allowed_domains=[]))
 
 
-_limits = httpx.Limits(max_connections=MAX_CONNECTIONS, max_keepalive_connections=100, keepalive_expiry=30)
+_limits = httpx.Limits(
+    max_connections=MAX_CONNECTIONS, max_keepalive_connections=100, keepalive_expiry=KEEPALIVE
+)
 _async_clients: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, httpx.AsyncClient] = (
     weakref.WeakKeyDictionary()
 )
@@ -110,9 +114,17 @@ def async_client() -> httpx.AsyncClient:
     with _lock:
         client = _async_clients.get(loop)
         if client is None or client.is_closed:
-            client = httpx.AsyncClient(verify=_tls(), trust_env=False, limits=_limits, cookies=_no_cookies())
+            client = httpx.AsyncClient(transport=_async_transport(), trust_env=False, cookies=_no_cookies())
             _async_clients[loop] = client
         return client
+
+
+def _async_transport() -> httpx.AsyncBaseTransport:
+    if _transport == "aiohttp" or (_transport == "auto" and _has_aiohttp()):
+        from .aiohttp_transport import make_transport
+
+        return make_transport(_tls(), MAX_CONNECTIONS, KEEPALIVE)
+    return httpx.AsyncHTTPTransport(verify=_tls(), trust_env=False, limits=_limits)
 
 
 def sync_client() -> httpx.Client:
@@ -138,160 +150,3 @@ def close() -> None:
         client, _sync_client = _sync_client, None
     if client is not None:
         client.close()
-
-
-class Connection:
-    """An answer being read, without a loop: ``status``, ``headers``, ``read()``, ``close()``."""
-
-    def __init__(self, response: httpx.Response) -> None:
-        self.status = response.status_code
-        self.headers = response.headers
-        self._response = response
-        # Nothing compressed is asked for; raw bytes spare a layer for each chunk.
-        encoded = "content-encoding" in response.headers
-        self._bytes = response.iter_bytes() if encoded else response.iter_raw()
-
-    def read(self) -> bytes:
-        """The next bytes, ``b""`` at the end."""
-        try:
-            return next(self._bytes, b"")
-        except httpx.HTTPError as error:
-            raise _broken(error) from None
-
-    def finish(self) -> None:
-        """Read what ends the body, so that the connection can be used again, and give it back.
-
-        A server that goes on sending loses the connection instead.
-        """
-        end = time.monotonic() + LINGER
-        with suppress(httpx.HTTPError):
-            for _ in self._bytes:
-                if time.monotonic() > end:
-                    break
-        self.close()
-
-    def close(self) -> None:
-        """Give the connection back, or close it where bytes are still to come."""
-        self._response.close()
-
-
-class AsyncConnection:
-    """An answer being read on a loop: ``status``, ``headers``, ``read()``, ``close()``."""
-
-    def __init__(self, response: httpx.Response) -> None:
-        self.status = response.status_code
-        self.headers = response.headers
-        self._response = response
-        encoded = "content-encoding" in response.headers
-        self._bytes = response.aiter_bytes() if encoded else response.aiter_raw()
-
-    async def read(self) -> bytes:
-        """The next bytes, ``b""`` at the end."""
-        try:
-            return await anext(self._bytes, b"")
-        except httpx.HTTPError as error:
-            raise _broken(error) from None
-
-    async def finish(self) -> None:
-        """Read what ends the body, so that the connection can be used again, and give it back.
-
-        A server that does not end it soon loses the connection instead.
-        """
-        with suppress(httpx.HTTPError, TimeoutError):
-            async with asyncio.timeout(LINGER):
-                async for _ in self._bytes:
-                    pass
-        await self.close()
-
-    async def close(self) -> None:
-        """Give the connection back, or close it where bytes are still to come."""
-        await self._response.aclose()
-
-
-def open_sync(request: Request) -> Connection:
-    """Send the request and read the answer's head. Raises a `TransportError`."""
-    client = sync_client()
-    while True:
-        sent, opening = _build(client, request), _Opening()
-        sent.extensions["trace"] = opening.trace
-        try:
-            return Connection(client.send(sent, stream=True))
-        except httpx.HTTPError as error:
-            if not opening.was_stale(error):
-                raise _unopened(error) from None
-
-
-async def open_async(request: Request) -> AsyncConnection:
-    """Send the request and read the answer's head. Raises a `TransportError`."""
-    client = async_client()
-    while True:
-        sent, opening = _build(client, request), _Opening()
-        sent.extensions["trace"] = opening.atrace
-        try:
-            return AsyncConnection(await client.send(sent, stream=True))
-        except httpx.HTTPError as error:
-            if not opening.was_stale(error):
-                raise _unopened(error) from None
-
-
-class _Opening:
-    """Whether a request went out on a new connection, or on a kept one that had gone stale.
-
-    A server may close an idle connection at the moment it is used again. Nothing of an answer came
-    then, so the request is sent once more; each stale connection leaves the pool, so that ends.
-    """
-
-    def __init__(self) -> None:
-        self._is_new = False
-
-    def trace(self, event: str, info: Any) -> None:
-        self._is_new = self._is_new or event == "connection.connect_tcp.started"
-
-    async def atrace(self, event: str, info: Any) -> None:
-        self.trace(event, info)
-
-    def was_stale(self, error: httpx.HTTPError) -> bool:
-        broken = (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError)
-        return isinstance(error, broken) and not self._is_new
-
-
-def _build(client: httpx.Client | httpx.AsyncClient, request: Request) -> httpx.Request:
-    limits = request.timeouts
-    silence = max(limits.first_content, limits.idle)
-    timeout = httpx.Timeout(silence, connect=limits.connect, pool=limits.connect)
-    try:
-        return client.build_request(
-            "POST", request.url, headers=dict(request.headers), content=request.body, timeout=timeout
-        )
-    except (httpx.InvalidURL, UnicodeEncodeError, ValueError) as error:
-        raise ConfigurationError(f"The request could not be built: {redact(str(error))}") from None
-
-
-# The library's exceptions hold the request, and with it the key: none is chained to ours.
-
-
-def _unopened(error: httpx.HTTPError) -> OpenRouterError:
-    detail = redact(f"{type(error).__name__}: {error}")
-    if isinstance(error, (httpx.ConnectTimeout, httpx.PoolTimeout)):
-        return ConnectError(
-            "No connection to the model's provider could be made in time. Try again.", detail=detail
-        )
-    if isinstance(error, httpx.TimeoutException):
-        return ReadTimeoutError("The model's provider did not answer in time. Try again.", detail=detail)
-    if isinstance(error, httpx.LocalProtocolError):
-        return ConfigurationError("A header holds characters that cannot be sent.", detail=detail)
-    if isinstance(error, (httpx.ReadError, httpx.RemoteProtocolError)):
-        return ConnectError(
-            "The provider closed the connection before it answered. Try again.", detail=detail
-        )
-    return ConnectError(
-        "No connection to the model's provider could be made. Check the network and the base URL.",
-        detail=detail,
-    )
-
-
-def _broken(error: httpx.HTTPError) -> OpenRouterError:
-    detail = redact(f"{type(error).__name__}: {error}")
-    if isinstance(error, httpx.TimeoutException):
-        return ReadTimeoutError("The model's provider fell silent in mid-answer. Try again.", detail=detail)
-    return BrokenStreamError("The connection broke in mid-answer. What came so far is kept.", detail=detail)

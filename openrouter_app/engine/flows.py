@@ -1,20 +1,18 @@
 """A flow is written once and driven twice.
 
 A flow is a generator. It yields *items*, which are for whoever reads the chain, and *effects*,
-which are for the driver: open a connection, read from it. The driver performs an effect and sends
-its result in, or throws its error in. `drive` does so without a loop, `adrive` on asyncio; there is
-no third place where a chain is run. (httpx's ``auth_flow`` has the same shape.)
-
-The drivers own what effects opened: however a flow ends, its connections are closed.
+which are for the driver: open a connection, read from it, sleep, call a function, run other flows at
+the same time. The driver performs an effect and sends its result in, or throws its error in.
+`engine.drivers` has the two drivers; there is no third place where a chain is run. (httpx's
+``auth_flow`` has the same shape.)
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterable
-from typing import Any, cast
+from collections.abc import Callable, Generator, Iterable, Mapping
+from typing import Any
 
-from .client import AsyncConnection, Connection, Request, open_async, open_sync
+from .client import Request
 
 Flow = Generator[Any, Any, None]
 
@@ -39,7 +37,10 @@ class Open(Effect):
 
 
 class Read(Effect):
-    """Effect: the next bytes of a connection, ``b""`` at its end. ``due`` as for `Open`."""
+    """Effect: the next bytes of a connection, ``b""`` at its end. ``due`` as for `Open`.
+
+    One is made for a connection and yielded again for each read, with ``due`` moved on.
+    """
 
     __slots__ = ("connection", "due")
 
@@ -57,24 +58,106 @@ class Finish(Effect):
         self.connection = connection
 
 
+class Close(Effect):
+    """Effect: drop the connection, with whatever is still to come."""
+
+    __slots__ = ("connection",)
+
+    def __init__(self, connection: Any) -> None:
+        self.connection = connection
+
+
+class Sleep(Effect):
+    """Effect: wait this many seconds."""
+
+    __slots__ = ("seconds",)
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+
+
+class Invoke(Effect):
+    """Effect: call a function, sync or async; the result is what it returns, awaited where it must be.
+
+    On a loop a sync function runs in a thread; without one it runs in the caller's own. A
+    `TimeoutError` is thrown in where it took longer than ``timeout`` seconds; a thread cannot be
+    interrupted, so there its late result is dropped.
+    """
+
+    __slots__ = ("arguments", "function", "named", "timeout")
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        *arguments: Any,
+        named: Mapping[str, Any] | None = None,
+        timeout: float | None = None,
+    ) -> None:
+        self.function = function
+        self.arguments = arguments
+        self.named = named or {}
+        self.timeout = timeout
+
+
+class Fork(Effect):
+    """Effect: run flows at the same time, at most ``limit``; the result is for `Next`.
+
+    ``flows`` are pairs of a key and a flow, taken as there is room. On a loop each runs in a task;
+    without one in a thread, or, where ``here`` is set, one after another in the caller's own.
+    """
+
+    __slots__ = ("flows", "here", "limit")
+
+    def __init__(self, flows: Iterable[tuple[Any, Flow]], *, limit: int, here: bool = False) -> None:
+        self.flows = flows
+        self.limit = limit
+        self.here = here
+
+
+class Transform(Effect):
+    """Effect: a generator function, sync or async, over all items of a flow; the result is for `Next`,
+    with None as the key.
+    """
+
+    __slots__ = ("flow", "function")
+
+    def __init__(self, function: Callable[[Any], Any], flow: Flow) -> None:
+        self.function = function
+        self.flow = flow
+
+
+class Next(Effect):
+    """Effect: ``(key, item)`` of the forked flow that has one first; None when all have ended.
+
+    The first error of any of them is thrown in.
+    """
+
+    __slots__ = ("branches",)
+
+    def __init__(self, branches: Any) -> None:
+        self.branches = branches
+
+
 def pump(flow: Flow, take: Callable[[Any], Iterable[Any]]) -> Flow:
-    """Run ``flow`` inside another flow: its effects pass through, its items go through ``take``."""
-    resume: Callable[[Any], Any] = flow.send
+    """Run ``flow`` inside another flow: its effects pass through, its items go through ``take``, which
+    answers any number of items for each; where it is a generator function, effects of its own too.
+    """
+    send = flow.send
     value: Any = None
     try:
         while True:
-            try:
-                out = resume(value)
-            except StopIteration:
-                return
-            resume, value = flow.send, None
-            if isinstance(out, Effect):
+            out = send(value)
+            while isinstance(out, Effect):
                 try:
                     value = yield out
                 except Exception as error:
-                    resume, value = flow.throw, error
-            else:
-                yield from take(out)
+                    out = flow.throw(error)
+                else:
+                    out = send(value)
+            value = None
+            yield from take(out)
+    except StopIteration:
+        return
     finally:
         flow.close()
 
@@ -89,123 +172,3 @@ def collected(flow: Flow) -> Generator[Any, Any, list[Any]]:
 
     yield from pump(flow, take)
     return items
-
-
-def drive(flow: Flow) -> Generator[Any, None, None]:
-    """Run a flow in this thread; iterate over its items. Closing the iterator closes its connections."""
-    connections: list[Connection] = []
-    resume: Callable[[Any], Any] = flow.send
-    value: Any = None
-    try:
-        while True:
-            try:
-                out = resume(value)
-            except StopIteration:
-                return
-            resume, value = flow.send, None
-            if not isinstance(out, Effect):
-                yield out
-                continue
-            try:
-                match out:
-                    case Read():
-                        value = out.connection.read()
-                    case Open():
-                        value = open_sync(out.request)
-                        connections.append(value)
-                    case Finish():
-                        out.connection.finish()
-            except Exception as error:
-                resume, value = flow.throw, error
-    finally:
-        flow.close()
-        for connection in connections:
-            connection.close()
-
-
-async def adrive(flow: Flow) -> AsyncGenerator[Any, None]:
-    """Run a flow on the running loop; iterate over its items. Cancelling closes its connections."""
-    connections: list[AsyncConnection] = []
-    alarm = _Alarm()
-    resume: Callable[[Any], Any] = flow.send
-    value: Any = None
-    try:
-        while True:
-            try:
-                out = resume(value)
-            except StopIteration:
-                return
-            resume, value = flow.send, None
-            if not isinstance(out, Effect):
-                yield out
-                continue
-            try:
-                match out:
-                    case Read():
-                        value = await alarm.guard(out.connection.read(), out.due)
-                    case Open():
-                        value = await alarm.guard(open_async(out.request), out.due)
-                        connections.append(value)
-                    case Finish():
-                        await out.connection.finish()
-            except Exception as error:
-                resume, value = flow.throw, error
-    finally:
-        flow.close()
-        alarm.close()
-        for connection in connections:
-            # Shielded: a second cancellation must not leave the socket open.
-            await asyncio.shield(connection.close())
-
-
-class _Alarm:
-    """Deadlines for one await after another, with one timer for all of them.
-
-    `asyncio.timeout` would make and cancel a timer for each chunk of a stream; this one is set again
-    only when it rings too early.
-    """
-
-    __slots__ = ("_due", "_loop", "_rang", "_task", "_timer")
-
-    def __init__(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._timer: asyncio.TimerHandle | None = None
-        self._task: asyncio.Task[Any] | None = None
-        self._due = 0.0
-        self._rang = False
-
-    async def guard(self, awaitable: Awaitable[Any], due: float) -> Any:
-        """Await it until ``due``, then raise TimeoutError. A cancellation by others passes through."""
-        self._task = task = cast("asyncio.Task[Any]", asyncio.current_task())
-        self._due = due
-        cancelling = task.cancelling()
-        if self._timer is None or due < self._timer.when():
-            self._set()
-        try:
-            return await awaitable
-        except asyncio.CancelledError:
-            if self._rang and task.uncancel() <= cancelling:
-                raise TimeoutError from None
-            raise
-        finally:
-            self._task = None
-            self._rang = False
-
-    def close(self) -> None:
-        """Ring no more."""
-        if self._timer is not None:
-            self._timer.cancel()
-
-    def _set(self) -> None:
-        self.close()
-        self._timer = self._loop.call_at(self._due, self._ring)
-
-    def _ring(self) -> None:
-        self._timer = None
-        if self._task is None:
-            return  # nobody waits; the next one sets it again
-        if self._loop.time() < self._due:
-            self._set()
-        else:
-            self._rang = True
-            self._task.cancel()

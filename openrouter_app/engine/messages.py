@@ -10,10 +10,13 @@ msgspec structs: cheap to make (one per token), compared by value, matched by cl
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from decimal import Decimal
 from typing import Any
 
 import msgspec
+
+from .errors import InputError
 
 
 class ToolCall(msgspec.Struct, frozen=True):
@@ -24,45 +27,126 @@ class ToolCall(msgspec.Struct, frozen=True):
     arguments: dict[str, Any]
 
 
+class TextPart(msgspec.Struct, frozen=True, tag_field="type", tag="text"):
+    """Text among other parts."""
+
+    text: str
+
+
+class ImagePart(msgspec.Struct, frozen=True, tag_field="type", tag="image", omit_defaults=True):
+    """A picture: an https URL, or a ``data:`` URL with the bytes in it. ``detail``: auto, low or high."""
+
+    url: str
+    detail: str = ""
+
+
+class FilePart(msgspec.Struct, frozen=True, tag_field="type", tag="file"):
+    """A file such as a PDF: its name, and an https or ``data:`` URL."""
+
+    filename: str
+    url: str
+
+
+class AudioPart(msgspec.Struct, frozen=True, tag_field="type", tag="audio"):
+    """Sound: base64 without a ``data:`` prefix, and its format, such as ``wav`` or ``mp3``."""
+
+    data: str
+    format: str
+
+
+Part = TextPart | ImagePart | FilePart | AudioPart
+Content = str | tuple[Part, ...]
+
+
+def text_of(content: Content) -> str:
+    """The text of a content: of parts, the text parts joined."""
+    if isinstance(content, str):
+        return content
+    return "".join(part.text for part in content if isinstance(part, TextPart))
+
+
 class SystemMessage(msgspec.Struct, frozen=True, tag_field="role", tag="system"):
     """Instructions of the site to the model."""
 
-    content: str
+    content: Content
 
 
 class HumanMessage(msgspec.Struct, frozen=True, tag_field="role", tag="human"):
-    """What a person says."""
+    """What a person says or shows."""
 
-    content: str
+    content: Content
 
 
 class AIMessage(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="role", tag="ai"):
-    """What a model said: text, and the tools it called."""
+    """What a model said: text, the tools it called, pictures it made (URLs), sources it names.
 
-    content: str
+    ``reasoning_details`` are OpenRouter's blocks, merged; they go back to the model unchanged, because
+    some providers refuse to go on without them. ``annotations`` are its citations and parsed files.
+    """
+
+    content: Content
     tool_calls: tuple[ToolCall, ...] = ()
     reasoning: str = ""
     refusal: str = ""
+    reasoning_details: tuple[dict[str, Any], ...] | None = None
+    images: tuple[str, ...] = ()
+    annotations: tuple[dict[str, Any], ...] = ()
 
 
-class ToolMessage(msgspec.Struct, frozen=True, tag_field="role", tag="tool"):
-    """A tool's result, as text, for the call it answers."""
+class ToolMessage(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="role", tag="tool"):
+    """A tool's result for the call it answers. ``is_error`` where the tool failed or was refused."""
 
-    content: str
+    content: Content
     tool_call_id: str
+    is_error: bool = False
 
 
-Message = SystemMessage | HumanMessage | AIMessage | ToolMessage
+class CustomMessage(msgspec.Struct, frozen=True, tag_field="role", tag="custom"):
+    """A message of a role of the site's own. No model of OpenRouter takes one: it is for prompts as text."""
+
+    content: Content
+    custom_role: str
+
+
+Message = SystemMessage | HumanMessage | AIMessage | ToolMessage | CustomMessage
 
 ROLES = {"system": "System", "human": "Human", "ai": "AI", "tool": "Tool"}
 
 
-class Usage(msgspec.Struct, frozen=True):
-    """What an answer used: tokens, and ``cost`` in US dollars (None where nobody said)."""
+class Usage(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What an answer used: tokens, and ``cost`` in US dollars, exact (None where nobody said).
+
+    ``cached_tokens`` and ``cache_write_tokens`` are parts of the prompt's, ``reasoning_tokens`` of the
+    completion's. ``upstream_cost`` is what the user's own provider account paid where ``is_byok``.
+    """
 
     prompt_tokens: int = 0
     completion_tokens: int = 0
     cost: Decimal | None = None
+    cached_tokens: int = 0
+    cache_write_tokens: int = 0
+    reasoning_tokens: int = 0
+    upstream_cost: Decimal | None = None
+    is_byok: bool = False
+
+    def __add__(self, other: Usage) -> Usage:
+        """The sum; a cost nobody said counts as nothing beside one that was said."""
+        return Usage(
+            self.prompt_tokens + other.prompt_tokens,
+            self.completion_tokens + other.completion_tokens,
+            _sum(self.cost, other.cost),
+            self.cached_tokens + other.cached_tokens,
+            self.cache_write_tokens + other.cache_write_tokens,
+            self.reasoning_tokens + other.reasoning_tokens,
+            _sum(self.upstream_cost, other.upstream_cost),
+            self.is_byok or other.is_byok,
+        )
+
+
+def _sum(one: Decimal | None, other: Decimal | None) -> Decimal | None:
+    if one is None or other is None:
+        return other if one is None else one
+    return one + other
 
 
 class TextDelta(msgspec.Struct, frozen=True):
@@ -114,6 +198,24 @@ class ToolCallInvalid(msgspec.Struct, frozen=True):
     message: str
 
 
+class ImageReady(msgspec.Struct, frozen=True):
+    """A picture the model made: an https or ``data:`` URL."""
+
+    url: str
+
+
+class AnnotationReady(msgspec.Struct, frozen=True):
+    """A citation or a parsed file, as OpenRouter describes it (``type`` says which)."""
+
+    annotation: dict[str, Any]
+
+
+class Reset(msgspec.Struct, frozen=True):
+    """Forget everything since the last answer began: it broke off and starts again (see `with_retry`)."""
+
+    model: str = ""
+
+
 class ReplyStarted(msgspec.Struct, frozen=True):
     """The first event: which generation this is and who serves it, as far as was said."""
 
@@ -126,7 +228,7 @@ class ReplyFinished(msgspec.Struct, frozen=True):
     """The last event of a whole answer; a stream that ends without it was broken.
 
     ``reason``: ``stop``, ``length``, ``tool_calls``, ``content_filter`` or what OpenRouter
-    said; ``native_reason`` is the provider's own word.
+    said; ``native_reason`` is the provider's own word. ``created`` is in seconds since 1970.
     """
 
     reason: str
@@ -135,6 +237,8 @@ class ReplyFinished(msgspec.Struct, frozen=True):
     id: str
     model: str
     provider: str
+    created: int = 0
+    reasoning_details: tuple[dict[str, Any], ...] | None = None
 
 
 Event = (
@@ -145,13 +249,18 @@ Event = (
     | ToolCallDelta
     | ToolCallReady
     | ToolCallInvalid
+    | ImageReady
+    | AnnotationReady
     | ReplyStarted
     | ReplyFinished
 )
 
 
 class Reply(msgspec.Struct, frozen=True):
-    """A whole answer: what ``model.invoke()`` returns."""
+    """A whole answer: what ``model.invoke()`` returns.
+
+    Calls whose arguments are no JSON object stand in ``invalid_tool_calls`` and must not run.
+    """
 
     message: AIMessage
     finish_reason: str
@@ -160,3 +269,21 @@ class Reply(msgspec.Struct, frozen=True):
     id: str
     model: str
     provider: str
+    created: int = 0
+    invalid_tool_calls: tuple[ToolCallInvalid, ...] = ()
+
+
+_messages = msgspec.json.Decoder(list[Message])
+
+
+def dump_messages(messages: Iterable[Message]) -> str:
+    """Messages as JSON text, to store a history."""
+    return msgspec.json.encode(list(messages)).decode()
+
+
+def load_messages(text: str | bytes) -> list[Message]:
+    """A stored history back. Raises `InputError` where the text is none."""
+    try:
+        return _messages.decode(text)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise InputError(f"This is no stored history: {error}") from None

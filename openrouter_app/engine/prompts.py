@@ -1,4 +1,4 @@
-"""Prompt templates: text with ``{variables}``, and lists of messages made from it.
+"""Prompt templates: text with ``{variables}``.
 
 f-string style as in LangChain, and nothing more: ``{name}`` is a variable, ``{{`` and ``}}`` are
 braces. A name is everything between the braces, so ``{a.b}`` is a variable called ``a.b``:
@@ -9,13 +9,12 @@ like a template stays text.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
 
 from .errors import InputError, TemplateError
-from .messages import ROLES, AIMessage, HumanMessage, Message, SystemMessage
 
 MAX_TEMPLATE = 1_000_000
 """Characters of a template, and of what one template may grow to when it is filled in."""
@@ -38,16 +37,14 @@ class Variable(msgspec.Struct, frozen=True):
     position: int
 
 
-def parse_template(template: str) -> tuple[Literal | Variable, ...]:
+def parse_template(template: str, limit: int = MAX_TEMPLATE) -> tuple[Literal | Variable, ...]:
     """Take a template apart into literals and variables.
 
     Raises `TemplateError`, with the position and the way out, for a brace that is not closed or
-    not opened, an empty or reserved name, a brace inside a name, and text over `MAX_TEMPLATE`.
+    not opened, an empty or reserved name, a brace inside a name, and text over ``limit`` characters.
     """
-    if len(template) > MAX_TEMPLATE:
-        raise TemplateError(
-            f"The template is longer than {MAX_TEMPLATE:,} characters.", position=MAX_TEMPLATE
-        )
+    if len(template) > limit:
+        raise TemplateError(f"The template is longer than {limit:,} characters.", position=limit)
     parts: list[Literal | Variable] = []
     text: list[str] = []
     at = 0
@@ -109,33 +106,57 @@ def _place(template: str, position: int) -> str:
 
 
 class PromptTemplate:
-    """A text template: ``PromptTemplate("tell me about {foo}").format(foo="bears")``."""
+    """A text template: ``PromptTemplate("tell me about {foo}").format(foo="bears")``.
 
-    def __init__(self, template: str) -> None:
+    ``partial_variables`` have their values already; `partial` gives a copy with more of them.
+    ``input_variables``, where given, must be exactly the names that are left. Raises `TemplateError`
+    where they are not, and for a template that is none. ``max_length`` is in characters, for the template
+    and for what it grows to.
+    """
+
+    def __init__(
+        self,
+        template: str,
+        *,
+        partial_variables: Mapping[str, Any] | None = None,
+        input_variables: Iterable[str] | None = None,
+        max_length: int = MAX_TEMPLATE,
+    ) -> None:
         self.template = template
-        self._parts = parse_template(template)
-        self.variables: tuple[str, ...] = tuple(
-            dict.fromkeys(part.name for part in self._parts if isinstance(part, Variable))
+        self.max_length = max_length
+        self.partial_variables = dict(partial_variables or {})
+        self._parts = parse_template(template, max_length)
+        self._names = tuple(dict.fromkeys(part.name for part in self._parts if isinstance(part, Variable)))
+        self.variables = without(self._names, self.partial_variables)
+        check_variables(self._names, self.partial_variables, input_variables)
+
+    def partial(self, values: Mapping[str, Any] | None = None, /, **more: Any) -> PromptTemplate:
+        """This template with some of its values filled in; this one stays as it is."""
+        return PromptTemplate(
+            self.template,
+            partial_variables={**self.partial_variables, **(values or {}), **more},
+            max_length=self.max_length,
         )
 
     def format(self, values: Mapping[str, Any] | None = None, /, **more: Any) -> str:
-        """The text with every variable replaced by ``str(value)``; extra values are ignored.
+        """The text with every variable replaced by ``str(value)``; extra values are ignored, and a
+        value given here wins over a partial one.
 
-        Raises `InputError` for a missing value and for a result over `MAX_TEMPLATE` characters;
+        Raises `InputError` for a missing value and for a result over ``max_length`` characters;
         the size is checked before the text is built.
         """
-        given = {**(values or {}), **more}
-        if missing := tuple(name for name in self.variables if name not in given):
-            raise InputError(f"Missing value for {_names(missing)}.", variables=missing)
-        filled = {name: str(given[name]) for name in self.variables}
+        given = {**self.partial_variables, **(values or {}), **more}
+        if missing := tuple(name for name in self._names if name not in given):
+            raise InputError(f"Missing value for {_quoted(missing)}.", variables=missing)
+        filled = {name: str(given[name]) for name in self._names}
         size = sum(
             len(part.text) if isinstance(part, Literal) else len(filled[part.name]) for part in self._parts
         )
-        if size > MAX_TEMPLATE:
+        if size > self.max_length:
             raise InputError(
-                f"The filled-in prompt would have {size:,} characters; {MAX_TEMPLATE:,} are allowed. "
-                "Shorten the values.",
-                variables=self.variables,
+                f"The filled-in prompt would have {size:,} characters; {self.max_length:,} are "
+                "allowed. Shorten the values.",
+                variables=self._names,
             )
         return "".join(part.text if isinstance(part, Literal) else filled[part.name] for part in self._parts)
 
@@ -143,80 +164,28 @@ class PromptTemplate:
         return f"PromptTemplate({self.template!r})"
 
 
-class MessagesPlaceholder(msgspec.Struct, frozen=True):
-    """A place for a list of messages, such as a history."""
-
-    variable: str
-
-
-_MESSAGES: dict[str, Callable[[str], Message]] = {
-    "system": SystemMessage,
-    "human": HumanMessage,
-    "ai": AIMessage,
-}
+def without(names: Iterable[str], known: Mapping[str, Any]) -> tuple[str, ...]:
+    """The names that are still to be given."""
+    return tuple(name for name in names if name not in known)
 
 
-class PromptMessage(msgspec.Struct, frozen=True):
-    """One row of a chat prompt: a role and the template of its text."""
-
-    role: str
-    template: PromptTemplate
-
-
-def prompt_row(role: str, text: str) -> PromptMessage | MessagesPlaceholder:
-    """A row from its two words: ``("human", "{text}")`` or ``("messages_placeholder", "history")``."""
-    if role == "messages_placeholder":
-        if not text.strip():
-            raise TemplateError("A messages placeholder needs the name of its variable.")
-        return MessagesPlaceholder(text)
-    if role not in _MESSAGES:
-        raise TemplateError(
-            f"There is no role '{role}'. Use one of {', '.join(_MESSAGES)} or messages_placeholder."
-        )
-    return PromptMessage(role, PromptTemplate(text))
+def check_variables(
+    names: Iterable[str], partial: Mapping[str, Any], declared: Iterable[str] | None = None
+) -> None:
+    """Raise `TemplateError` where partial or declared variables are not those of the template."""
+    if foreign := tuple(name for name in partial if name not in names):
+        raise TemplateError(f"The template has no {_quoted(foreign)} to fill in.")
+    if declared is None:
+        return
+    wanted = without(names, partial)
+    said = tuple(dict.fromkeys(declared))
+    if both := tuple(name for name in said if name in partial):
+        raise TemplateError(f"Declared as input and filled in already: {_quoted(both)}.")
+    if missing := tuple(name for name in wanted if name not in said):
+        raise TemplateError(f"Not declared as input: {_quoted(missing)}.")
+    if unknown := tuple(name for name in said if name not in wanted):
+        raise TemplateError(f"The template has no {_quoted(unknown)}.")
 
 
-class PromptValue(msgspec.Struct, frozen=True):
-    """A prompt filled in: the messages for a model. As text: ``System: ...``, one a line."""
-
-    messages: tuple[Message, ...]
-
-    def __str__(self) -> str:
-        return "\n".join(f"{_role_name(message)}: {message.content}" for message in self.messages)
-
-
-def _role_name(message: Message) -> str:
-    return ROLES[str(type(message).__struct_config__.tag)]
-
-
-def format_rows(
-    rows: Iterable[PromptMessage | MessagesPlaceholder], values: Mapping[str, Any]
-) -> tuple[Message, ...]:
-    """The messages of a prompt with its variables filled in. Roles come from the rows alone."""
-    messages: list[Message] = []
-    size = 0
-    for row in rows:
-        if isinstance(row, MessagesPlaceholder):
-            messages.extend(_history(row.variable, values))
-            continue
-        text = row.template.format(values)
-        size += len(text)
-        if size > MAX_TEMPLATE:
-            raise InputError(
-                f"The filled-in prompt is longer than {MAX_TEMPLATE:,} characters. Shorten the values."
-            )
-        messages.append(_MESSAGES[row.role](text))
-    return tuple(messages)
-
-
-def _history(variable: str, values: Mapping[str, Any]) -> Iterable[Message]:
-    if variable not in values:
-        raise InputError(f"Missing value for {_names((variable,))}.", variables=(variable,))
-    history = values[variable]
-    if not isinstance(history, (list, tuple)) or not all(isinstance(item, Message) for item in history):
-        raise InputError(f"'{variable}' must be a list of messages.", variables=(variable,))
-    return history
-
-
-def _names(names: tuple[str, ...]) -> str:
+def _quoted(names: tuple[str, ...]) -> str:
     return ("variable " if len(names) == 1 else "variables ") + ", ".join(f"'{name}'" for name in names)

@@ -8,8 +8,6 @@ handed out first.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-
 import msgspec
 
 from .arguments import parse_arguments
@@ -24,7 +22,7 @@ from .chunks import (
     lenient_chunks,
     reasoning_text,
 )
-from .errors import BrokenStreamError, OpenRouterError, OutputError, UpstreamError
+from .errors import BrokenStreamError, OutputError, UpstreamError
 from .failures import failure_of
 from .messages import (
     Event,
@@ -215,7 +213,7 @@ class ReplyFold:
 
 
 class ReplyDecoder:
-    """A streamed answer: ``feed(bytes)`` gives its events, ``close()`` the last ones.
+    """A streamed answer: ``feed(bytes, events)`` appends its events, ``close(events)`` the last ones.
 
     After the last event ``done`` is true and whatever still comes is ignored. ``close()`` raises
     `BrokenStreamError` where the bytes stopped before the answer did.
@@ -224,57 +222,56 @@ class ReplyDecoder:
     def __init__(self) -> None:
         self.fold = ReplyFold()
         self.done = False
-        self._events = EventStreamDecoder()
+        self._payloads = EventStreamDecoder()
 
-    def feed(self, data: bytes) -> Iterator[Event]:
-        """The events in these bytes, in order, then the error they may end in."""
+    def feed(self, data: bytes, events: list[Event]) -> None:
+        """Append the events in these bytes, in order, then raise the error they may end in."""
         if self.done:
             return
-        for payload in self._events.feed(data):
-            yield from self._payload(payload)
+        for payload in self._payloads.feed(data):
+            self._payload(payload, events)
             if self.done:
                 return
 
-    def close(self) -> Iterator[Event]:
+    def close(self, events: list[Event]) -> None:
         """The end of the bytes."""
         if self.done:
             return
-        for payload in self._events.close():
+        for payload in self._payloads.close():
             # Without its blank line an event may be cut short: only a whole one counts.
             if payload.strip() == _DONE or _is_json(payload):
-                yield from self._payload(payload)
+                self._payload(payload, events)
             if self.done:
                 return
         if self.fold.reason:
-            yield from self._finish()
+            self._finish(events)
         elif self.fold.has_content:
             raise BrokenStreamError("The answer broke off before its end. What came so far is kept.")
         else:
             raise UpstreamError("The provider closed the connection without an answer. Try again.")
 
-    def _payload(self, payload: bytes) -> Iterable[Event]:
+    def _payload(self, payload: bytes, events: list[Event]) -> None:
         try:
             chunk = decode(payload)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-            return self._odd_payload(payload.strip())
-        return _events_of(self.fold, (chunk,))
+            self._odd_payload(payload.strip(), events)
+        else:
+            self.fold.add(chunk, events)
 
-    def _odd_payload(self, text: bytes) -> Iterable[Event]:
+    def _odd_payload(self, text: bytes, events: list[Event]) -> None:
         if text == _DONE:
-            return self._finish()
-        if not text or text.startswith(b":"):  # a proxy that sends comments on as data
-            return ()
-        return _events_of(self.fold, lenient_chunks(text))
+            self._finish(events)
+        elif text and not text.startswith(b":"):  # a proxy that sends comments on as data
+            for chunk in lenient_chunks(text):
+                self.fold.add(chunk, events)
 
-    def _finish(self) -> list[Event]:
+    def _finish(self, events: list[Event]) -> None:
         self.done = True
-        events: list[Event] = []
         self.fold.finish(events)
-        return events
 
 
-def decode_completion(body: bytes) -> Iterator[Event]:
-    """The events of an answer that came as one JSON body, without a stream."""
+def decode_completion(body: bytes, events: list[Event]) -> None:
+    """Append the events of an answer that came as one JSON body, then raise the error it may carry."""
     fold = ReplyFold()
     text = body.strip()
     if not text:
@@ -284,26 +281,8 @@ def decode_completion(body: bytes) -> Iterator[Event]:
             raise UpstreamError(
                 "The provider sent an answer without content. Try again.", detail=excerpt(text)
             )
-        yield from _events_of(fold, (chunk,))
-    last: list[Event] = []
-    fold.finish(last)
-    yield from last
-
-
-def _events_of(fold: ReplyFold, chunks: Iterable[Chunk]) -> Iterable[Event]:
-    """The events of these chunks; where one carries an error, an iterator that raises it at its end."""
-    events: list[Event] = []
-    try:
-        for chunk in chunks:
-            fold.add(chunk, events)
-    except OpenRouterError as error:
-        return _then_raise(events, error)
-    return events
-
-
-def _then_raise(events: list[Event], error: OpenRouterError) -> Iterator[Event]:
-    yield from events
-    raise error
+        fold.add(chunk, events)
+    fold.finish(events)
 
 
 def _count(tokens: int | None) -> int:

@@ -10,7 +10,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from ..engine.errors import TemplateError
-from ..engine.prompts import MessagesPlaceholder, prompt_row
+from ..engine.chat_prompts import MessagesPlaceholder, prompt_row
 from .fields import JSONTextField
 
 

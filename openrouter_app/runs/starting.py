@@ -18,7 +18,7 @@ from django.utils.translation import gettext as _
 
 from ..engine.errors import OpenRouterError
 from ..engine.messages import Message
-from ..engine.prompts import MessagesPlaceholder, format_rows, prompt_row
+from ..engine.chat_prompts import MessagesPlaceholder, format_rows, prompt_row
 from ..models import DEFAULT_LABEL, Chain, ChainVersion, Owner, Run
 from .refusals import Refused
 

@@ -25,6 +25,7 @@ from openrouter_app import (
     ToolSpec,
 )
 from openrouter_app.engine.chains.steps import Call, Step, Upstream
+from openrouter_app.engine.client import Timeouts
 from openrouter_app.engine.flows import Finish, Open, Read
 from openrouter_app.engine.messages import (
     ReplyFinished,
@@ -249,7 +250,7 @@ def test_model_sends_what_the_chain_says():
         ],
         "tool_choice": {"type": "function", "function": {"name": "joke"}},
         "temperature": 0.5,
-        "max_tokens": 20,
+        "max_completion_tokens": 20,
         "stream": True,
         "stream_options": {"include_usage": True},
     }
@@ -272,16 +273,39 @@ def test_model_sends_history_with_its_tool_calls():
     ]
 
 
-def test_options_of_a_call_cannot_replace_messages_or_tools():
-    model = ChatOpenRouter(model="a/b", api_key="k")
+def test_options_of_a_call_win_but_cannot_replace_messages():
+    model = ChatOpenRouter(model="a/b", api_key="k", temperature=1)
     request, _ = play(
-        model, "hi", Connection(sse(text_chunk("x"))), messages=[], tools=["x"], stream=False, model="c/d"
+        model,
+        "hi",
+        Connection(sse(text_chunk("x"))),
+        messages=[],
+        tools=[ToolSpec(name="f")],
+        tool_choice=ToolChoice.required(),
+        stream=False,
+        model="c/d",
+        temperature=0,
+        timeouts=Timeouts(total=3),
     )
     body = json.loads(request.body)
     assert body["messages"] == [{"role": "user", "content": "hi"}]
-    assert "tools" not in body
+    assert [tool["function"]["name"] for tool in body["tools"]] == ["f"]
+    assert body["tool_choice"] == "required"
     assert body["stream"] is True
     assert body["model"] == "c/d"
+    assert body["temperature"] == 0
+    assert "timeouts" not in body
+    assert request.timeouts.total == 3
+
+
+@pytest.mark.parametrize("options", [{"tools": ["x"]}, {"timeouts": 3}, {"tool_choice": "auto"}])
+def test_options_of_a_wrong_kind_are_refused(options):
+    model = ChatOpenRouter(model="a/b", api_key="k", tools=[ToolSpec(name="f")])
+    with pytest.raises(ConfigurationError):
+        play(model, "hi", Connection(), **options)
+
+
+def test_model_refuses_to_be_made_with_messages():
     with pytest.raises(ConfigurationError):
         ChatOpenRouter(model="a/b", messages=[])
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
-
 import pytest
 
-from openrouter_app.engine.flows import Effect, _Alarm, adrive, collected, drive, pump
+from openrouter_app.engine.drivers import adrive, drive
+from openrouter_app.engine.flows import Effect, collected, pump
 
 
 class Ask(Effect):
@@ -65,26 +63,3 @@ async def test_leaving_early_closes_the_flow(wrap):
         assert await anext(driven) == 1
         await driven.aclose()
     assert closed == [True]
-
-
-async def test_alarm_rings_at_the_deadline_and_not_before():
-    alarm = _Alarm()
-    assert await alarm.guard(asyncio.sleep(0.01, "done"), time.monotonic() + 5) == "done"
-    with pytest.raises(TimeoutError):
-        await alarm.guard(asyncio.sleep(30), time.monotonic() + 0.05)
-    # a later deadline after an earlier one, and an earlier one after a later one
-    assert await alarm.guard(asyncio.sleep(0.1, "done"), time.monotonic() + 5) == "done"
-    with pytest.raises(TimeoutError):
-        await alarm.guard(asyncio.sleep(30), time.monotonic() + 0.05)
-    assert asyncio.current_task().cancelling() == 0
-    alarm.close()
-
-
-async def test_alarm_lets_a_cancellation_by_others_pass():
-    alarm = _Alarm()
-    task = asyncio.create_task(alarm.guard(asyncio.sleep(30), time.monotonic() + 20))
-    await asyncio.sleep(0.01)
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
-    alarm.close()

@@ -8,17 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from openrouter_app.engine.chat_prompts import PromptValue, format_rows, prompt_row
 from openrouter_app.engine.errors import InputError, TemplateError
 from openrouter_app.engine.messages import AIMessage, HumanMessage, SystemMessage
 from openrouter_app.engine.prompts import (
     MAX_TEMPLATE,
     Literal,
     PromptTemplate,
-    PromptValue,
     Variable,
-    format_rows,
     parse_template,
-    prompt_row,
 )
 
 

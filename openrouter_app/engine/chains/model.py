@@ -2,80 +2,32 @@
 
 from __future__ import annotations
 
-import os
+import random
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
-import msgspec
-
-from ..client import AsyncConnection, Connection, Request, Timeouts, check_base_url
-from ..errors import (
-    BrokenStreamError,
-    ConfigurationError,
-    InputError,
-    MissingKeyError,
-    ReadTimeoutError,
-    UpstreamError,
-)
+from ..base_url import check_base_url
+from ..client import Request, Timeouts
+from ..connections import AsyncConnection, Connection
+from ..defaults import BASE_URL, defaults
+from ..errors import ConfigurationError, MissingKeyError, OpenRouterError, ReadTimeoutError, UpstreamError
 from ..failures import failure_of_response
-from ..flows import Finish, Flow, Open, Read
-from ..messages import (
-    AIMessage,
-    Event,
-    HumanMessage,
-    Message,
-    ReasoningDelta,
-    RefusalDelta,
-    Reply,
-    ReplyFinished,
-    ReplyStarted,
-    SystemMessage,
-    TextDelta,
-    ToolCall,
-    ToolCallReady,
-    ToolMessage,
-)
-from ..prompts import PromptValue
+from ..flows import Close, Finish, Flow, Open, Read, Sleep
+from ..messages import Event, Message, Reply
+from ..replies import reply_of
+from ..requests import encode_body, messages_of, wire_messages
 from ..tools import ToolChoice, ToolSpec
 from ..wire import ReplyDecoder, decode_completion
 from .steps import Call, Step, Upstream
 
-BASE_URL = "https://openrouter.ai/api/v1"
 MAX_BODY = 16_000_000
 MAX_ERROR_BODY = 100_000
-_OWN = frozenset({"messages", "model", "tools", "tool_choice", "stream"})
-
-
-class Defaults(msgspec.Struct, frozen=True):
-    """What a model takes where its caller said nothing. The repr does not show the key."""
-
-    api_key: str = ""
-    base_url: str = BASE_URL
-    app_url: str = ""
-    app_title: str = ""
-    allow_insecure_base_url: bool = False
-    timeouts: Timeouts = Timeouts()
-
-    def __repr__(self) -> str:
-        return f"Defaults(base_url={self.base_url!r})"
-
-
-def environment_defaults() -> Defaults:
-    """From ``OPENROUTER_API_KEY`` and ``OPENROUTER_BASE_URL``."""
-    return Defaults(
-        api_key=os.environ.get("OPENROUTER_API_KEY", ""),
-        base_url=os.environ.get("OPENROUTER_BASE_URL", "") or BASE_URL,
-    )
-
-
-defaults: Callable[[], Defaults] = environment_defaults
-
-
-def set_defaults(source: Callable[[], Defaults]) -> None:
-    """Ask ``source`` for the defaults from now on, at each call: the Django app passes its settings."""
-    global defaults
-    defaults = source
+MAX_RETRY_AFTER = 30
+"""Seconds that a provider may ask for; beyond that its error is raised at once."""
+_BODY = frozenset({"messages", "stream", "stream_options"})
+_OWN = frozenset({"model", "tools", "tool_choice", "timeouts", "retries"})
+_FINAL = frozenset({400, 401, 402, 403})
 
 
 class ChatOpenRouter(Step[Any]):
@@ -83,8 +35,14 @@ class ChatOpenRouter(Step[Any]):
 
     ``stream()`` gives the events of `openrouter_app.engine.messages`, ``invoke()`` a `Reply`; the
     input is a prompt's value, a list of messages, or a text. ``options`` are members of the
-    request as OpenRouter names them (``temperature``, ``max_tokens``, ``provider``, ...) and are
-    passed on as they are; options given to a call win.
+    request as OpenRouter names them (``temperature``, ``provider``, ...) and are passed on as they
+    are, but for ``max_tokens``, which goes by its present name ``max_completion_tokens``. Options
+    given to a call win; ``model``, ``tools``, ``tool_choice``, ``timeouts`` and ``retries`` can be
+    given to a call, too.
+
+    ``retries``: how often a request is sent again before its first content, for connect errors, 408,
+    429, 502, 503, 504 and what says that it is retryable, after a random pause of up to 0.5, 1, 2, ...
+    seconds or the ``Retry-After`` of up to 30; the total timeout spans them all.
 
     What is left out comes, at each call, from the Django setting ``OPENROUTER``, or without
     Django from ``OPENROUTER_API_KEY`` and ``OPENROUTER_BASE_URL``. Raises `ConfigurationError`
@@ -103,16 +61,18 @@ class ChatOpenRouter(Step[Any]):
         tools: Sequence[ToolSpec] = (),
         tool_choice: ToolChoice | None = None,
         timeouts: Timeouts | None = None,
+        retries: int = 2,
         allow_insecure_base_url: bool | None = None,
         **options: Any,
     ) -> None:
         if not model:
             raise ConfigurationError("A chat model needs a model, such as 'mistralai/mistral-small'.")
-        if owned := _OWN & options.keys():
+        if owned := _BODY & options.keys():
             raise ConfigurationError(f"{', '.join(sorted(owned))} cannot be given as an option.")
         self.model = model
         self.tools = tuple(tools)
         self.tool_choice = tool_choice
+        self.retries = retries
         self.options = options
         self._api_key = api_key
         self._base_url = base_url
@@ -145,116 +105,171 @@ class ChatOpenRouter(Step[Any]):
         if app_title := common.app_title if self._app_title is None else self._app_title:
             headers["X-OpenRouter-Title"] = headers["X-Title"] = app_title
         headers.update(self._headers)
-        body: dict[str, Any] = {
-            "model": self.model,
-            "messages": [_wire_message(message) for message in messages],
-        }
-        if self.tools:
-            body["tools"] = [tool.wire() for tool in self.tools]
-            if self.tool_choice is not None:
-                body["tool_choice"] = self.tool_choice.wire()
-        body.update(self.options)
-        body.update((name, value) for name, value in call.options.items() if name not in _OWN - {"model"})
-        if call.streaming:
-            body["stream"] = True
-            body["stream_options"] = {"include_usage": True}
         return Request(
             url=f"{base_url}/chat/completions",
             headers=headers,
-            body=_encoded(body),
-            timeouts=self._timeouts or common.timeouts,
+            body=encode_body(self._body(messages, call)),
+            timeouts=_kind(call.options.get("timeouts"), Timeouts) or self._timeouts or common.timeouts,
         )
 
-    def flow(self, upstream: Upstream, call: Call) -> Flow:
-        messages = _messages((yield from upstream.value()))
-        request = self.request(messages, call)
-        clock = _Clock(request.timeouts)
-        try:
-            yield from self._answer(request, clock)
-        except TimeoutError:
-            raise clock.expired() from None
+    def _body(self, messages: Sequence[Message], call: Call) -> dict[str, Any]:
+        given = call.options
+        body: dict[str, Any] = {
+            "model": given.get("model") or self.model,
+            "messages": wire_messages(messages),
+        }
+        if tools := given.get("tools", self.tools):
+            body["tools"] = [_spec(tool).wire() for tool in tools]
+            choice = _kind(given.get("tool_choice", self.tool_choice), ToolChoice)
+            if choice is not None:
+                body["tool_choice"] = choice.wire()
+        body.update(self.options)
+        body.update((name, value) for name, value in given.items() if name not in _BODY | _OWN)
+        if "max_tokens" in body:
+            body.setdefault("max_completion_tokens", body.pop("max_tokens"))
+            body.pop("max_tokens", None)
+        if call.streaming:
+            body["stream"] = True
+            body["stream_options"] = {"include_usage": True}
+        return body
 
-    def _answer(self, request: Request, clock: _Clock) -> Flow:
-        connection = yield Open(request, clock.due)
-        if connection.status >= 300:
-            body = yield from _body(connection, MAX_ERROR_BODY, clock, cut=True)
-            raise failure_of_response(connection.status, connection.headers, body)
-        if "event-stream" not in connection.headers.get("content-type", ""):
-            yield from decode_completion((yield from _body(connection, MAX_BODY, clock)))
-            return
-        decoder = ReplyDecoder()
-        while not decoder.done:
-            data = yield Read(connection, clock.due)
-            if not data:
-                yield from decoder.close()
-                break
-            for event in decoder.feed(data):
-                if not isinstance(event, ReplyStarted):
-                    clock.content()
-                yield event
-            clock.check()
-        yield Finish(connection)
+    def flow(self, upstream: Upstream, call: Call) -> Flow:
+        request = self.request(messages_of((yield from upstream.value())), call)
+        retries = call.options.get("retries", self.retries)
+        clock = _Clock(request.timeouts)
+        for attempt in range(retries + 1):
+            answer = _Answer(request, clock)
+            try:
+                yield from answer.flow()
+                return
+            except TimeoutError:
+                raise clock.expired() from None
+            except OpenRouterError as error:
+                pause = _pause(error, attempt)
+                if answer.has_begun or attempt == retries or pause is None or not clock.has(pause):
+                    raise
+            if answer.connection is not None:
+                yield Close(answer.connection)
+            yield Sleep(pause)
+            clock.restart()
 
     def reduce(self, items: Sequence[Event]) -> Reply:
-        text: list[str] = []
-        reasoning: list[str] = []
-        refusal: list[str] = []
-        calls: list[ToolCall] = []
-        for event in items:
-            match event:
-                case TextDelta(delta):
-                    text.append(delta)
-                case ReasoningDelta(delta):
-                    reasoning.append(delta)
-                case RefusalDelta(delta):
-                    refusal.append(delta)
-                case ToolCallReady(id, name, arguments):
-                    calls.append(ToolCall(id, name, arguments))
-                case ReplyFinished():
-                    message = AIMessage("".join(text), tuple(calls), "".join(reasoning), "".join(refusal))
-                    return Reply(
-                        message,
-                        event.reason,
-                        event.native_reason,
-                        event.usage,
-                        event.id,
-                        event.model,
-                        event.provider,
-                    )
-        raise BrokenStreamError("The answer broke off before its end.")
+        return reply_of(items)
+
+    def with_structured_output(
+        self,
+        schema: Any,
+        *,
+        method: Literal["response_format", "tool"] = "response_format",
+        name: str | None = None,
+        strict: bool = True,
+    ) -> Step[Any]:
+        """A chain that answers values of this schema: see `engine.chains.structured`."""
+        from .structured import structured
+
+        return structured(self, schema, method=method, name=name, strict=strict)
 
     def __repr__(self) -> str:
         return f"ChatOpenRouter(model={self.model!r})"
 
 
+class _Answer:
+    """One attempt: a request, and the events of its answer. ``has_begun``: content was handed out."""
+
+    __slots__ = ("_clock", "_request", "connection", "has_begun")
+
+    def __init__(self, request: Request, clock: _Clock) -> None:
+        self._request = request
+        self._clock = clock
+        self.connection: Connection | AsyncConnection | None = None
+        self.has_begun = False
+
+    def flow(self) -> Flow:
+        connection = self.connection = yield Open(self._request, self._clock.due)
+        if connection.status >= 300:
+            body = yield from _body(connection, MAX_ERROR_BODY, self._clock, cut=True)
+            raise failure_of_response(connection.status, connection.headers, body)
+        if "event-stream" not in connection.headers.get("content-type", ""):
+            body = yield from _body(connection, MAX_BODY, self._clock)
+            events: list[Event] = []
+            decode_completion(body, events)
+            self.has_begun = True
+            yield from events
+            return
+        yield from self._events(connection)
+        yield Finish(connection)
+
+    def _events(self, connection: Connection | AsyncConnection) -> Flow:
+        decoder = ReplyDecoder()
+        feed, fold = decoder.feed, decoder.fold
+        clock, monotonic = self._clock, time.monotonic
+        idle, end = clock.idle, clock.end
+        events: list[Event] = []
+        read = Read(connection, clock.due)
+        while not decoder.done:
+            data = yield read
+            failure = None
+            try:
+                if data:
+                    feed(data, events)
+                else:
+                    decoder.close(events)
+            except OpenRouterError as error:
+                failure = error
+            # The first event waits for content, so that an attempt which gives none leaves no trace.
+            if events and (self.has_begun or fold.has_content or decoder.done):
+                self.has_begun = True
+                yield from events
+                events.clear()
+                # after they were taken: a reader that is slow is no provider that is silent
+                read.due = clock.due = min(monotonic() + idle, end)
+            elif monotonic() > read.due:
+                raise clock.expired()
+            if failure is not None:
+                raise failure
+            if not data:
+                return
+
+
 class _Clock:
     """The deadlines of one answer. Only content moves them: comments and blank deltas do not.
 
-    ``due`` is the next one (`time.monotonic`): until then the driver may wait.
+    ``due`` is the next one (`time.monotonic`): until then the driver may wait. ``end`` is the last.
     """
 
-    __slots__ = ("_end", "_timeouts", "due")
+    __slots__ = ("_timeouts", "due", "end", "idle")
 
     def __init__(self, timeouts: Timeouts) -> None:
-        now = time.monotonic()
         self._timeouts = timeouts
-        self._end = now + timeouts.total
-        self.due = min(now + timeouts.first_content, self._end)
+        self.idle = timeouts.idle
+        self.end = time.monotonic() + timeouts.total
+        self.restart()
 
-    def content(self) -> None:
-        """Content has come."""
-        self.due = min(time.monotonic() + self._timeouts.idle, self._end)
+    def restart(self) -> None:
+        """Another attempt begins."""
+        self.due = min(time.monotonic() + self._timeouts.first_content, self.end)
 
-    def check(self) -> None:
-        """Raise where the deadline has passed while bytes kept coming."""
-        if time.monotonic() > self.due:
-            raise self.expired()
+    def has(self, seconds: float) -> bool:
+        """Whether so much time is left in all."""
+        return time.monotonic() + seconds < self.end
 
     def expired(self) -> ReadTimeoutError:
         """The error for the deadline that has passed."""
-        if self.due >= self._end:
+        if self.due >= self.end:
             return ReadTimeoutError(f"The answer took longer than {self._timeouts.total:g} seconds.")
         return ReadTimeoutError("The model's provider fell silent in mid-answer. Try again.")
+
+
+def _pause(error: OpenRouterError, attempt: int) -> float | None:
+    """Seconds until a request is sent again; None where that is no use."""
+    status = getattr(error, "status", None)
+    # a timeout has cost the reader its whole patience already
+    if not error.retryable or status in _FINAL or isinstance(error, ReadTimeoutError):
+        return None
+    asked = getattr(error, "retry_after", None)
+    if asked is not None:
+        return None if asked > MAX_RETRY_AFTER else float(asked)
+    return random.uniform(0, 0.5 * 2**attempt)  # noqa: S311
 
 
 def _body(connection: Connection | AsyncConnection, limit: int, clock: _Clock, *, cut: bool = False) -> Any:
@@ -268,48 +283,19 @@ def _body(connection: Connection | AsyncConnection, limit: int, clock: _Clock, *
             if cut:
                 break
             raise UpstreamError("The provider sent an answer that is too large.")
-        clock.check()
+        if time.monotonic() > clock.due:
+            raise clock.expired()
     return b"".join(pieces)
 
 
-def _messages(value: Any) -> Sequence[Message]:
-    match value:
-        case PromptValue(messages):
-            return messages
-        case str():
-            return (HumanMessage(value),)
-        case SystemMessage() | HumanMessage() | AIMessage() | ToolMessage():
-            return (value,)
-        case Reply(message):
-            return (message,)
-        case list() | tuple() if value and all(isinstance(item, Message) for item in value):
-            return value
-    raise InputError(f"A model takes a prompt's value, messages or a text; it got {type(value).__name__}.")
+def _spec(tool: Any) -> ToolSpec:
+    spec = getattr(tool, "spec", tool)
+    if not isinstance(spec, ToolSpec):
+        raise ConfigurationError("The option 'tools' takes tools: ToolSpec, or functions made into one.")
+    return spec
 
 
-def _wire_message(message: Message) -> dict[str, Any]:
-    match message:
-        case SystemMessage(content):
-            return {"role": "system", "content": content}
-        case HumanMessage(content):
-            return {"role": "user", "content": content}
-        case ToolMessage(content, tool_call_id):
-            return {"role": "tool", "tool_call_id": tool_call_id, "content": content}
-        case AIMessage(content, tool_calls):
-            wire: dict[str, Any] = {"role": "assistant", "content": content or (None if tool_calls else "")}
-            if tool_calls:
-                wire["tool_calls"] = list(_wire_calls(tool_calls))
-            return wire
-
-
-def _wire_calls(calls: Sequence[ToolCall]) -> Iterator[dict[str, Any]]:
-    for call in calls:
-        arguments = msgspec.json.encode(call.arguments).decode()
-        yield {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": arguments}}
-
-
-def _encoded(body: Mapping[str, Any]) -> bytes:
-    try:
-        return msgspec.json.encode(body)
-    except (TypeError, ValueError, RecursionError) as error:
-        raise InputError(f"The request cannot be written as JSON: {error}") from None
+def _kind(value: Any, kind: Any) -> Any:
+    if value is not None and not isinstance(value, kind):
+        raise ConfigurationError(f"This option takes a {kind.__name__}, not {type(value).__name__}.")
+    return value

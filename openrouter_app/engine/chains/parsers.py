@@ -22,7 +22,7 @@ from ..messages import (
     ToolCallReady,
     ToolCallStarted,
 )
-from ..prompts import PromptValue
+from ..chat_prompts import PromptValue
 from .steps import Call, Step, Upstream
 
 

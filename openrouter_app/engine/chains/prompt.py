@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from ..chat_prompts import MessagePlaceholder, MessagesPlaceholder, PromptValue, Row, format_rows, prompt_row
 from ..errors import InputError
 from ..flows import Flow
-from ..prompts import MessagesPlaceholder, PromptMessage, PromptValue, format_rows, prompt_row
+from ..messages import Part
+from ..prompts import check_variables, without
 from .steps import Call, Step, Upstream
 
 
@@ -16,18 +18,33 @@ class ChatPromptTemplate(Step[PromptValue]):
 
     ChatPromptTemplate.from_templates([("system", "Be brief."), ("human", "{text}")])
 
-    Raises `TemplateError` for a template that is none, with the place and the way out.
+    ``partial_variables`` have their values already; a value in the input wins over them. Fed by a
+    stream of mappings, it waits for all and adds their values up. Raises `TemplateError` for a template
+    that is none, with the place and the way out.
     """
 
-    def __init__(self, rows: Iterable[PromptMessage | MessagesPlaceholder]) -> None:
+    def __init__(self, rows: Iterable[Row], *, partial_variables: Mapping[str, Any] | None = None) -> None:
         self.rows = tuple(rows)
+        self.partial_variables = dict(partial_variables or {})
+        self._names = tuple(dict.fromkeys(name for row in self.rows for name in row.variables))
+        check_variables(self._names, self.partial_variables)
 
     @classmethod
-    def from_templates(cls, rows: Iterable[tuple[str, str]]) -> ChatPromptTemplate:
-        """From pairs of role and template. Roles: ``system``, ``human``, ``ai``; with
-        ``messages_placeholder`` the text names a variable that holds a list of messages.
+    def from_templates(
+        cls,
+        rows: Iterable[tuple[str, str | Sequence[Part]]],
+        *,
+        custom_role: str = "",
+        partial_variables: Mapping[str, Any] | None = None,
+    ) -> ChatPromptTemplate:
+        """From pairs of role and template, a text or content parts.
+
+        Roles: ``system``, ``human``, ``ai``, and ``custom`` for ``custom_role``; with
+        ``message_placeholder`` or ``messages_placeholder`` the text names a variable that holds one
+        message or a list of them.
         """
-        return cls(prompt_row(role, text) for role, text in rows)
+        made = (prompt_row(role, template, custom_role) for role, template in rows)
+        return cls(made, partial_variables=partial_variables)
 
     @classmethod
     def from_template(cls, template: str) -> ChatPromptTemplate:
@@ -36,19 +53,20 @@ class ChatPromptTemplate(Step[PromptValue]):
 
     @property
     def variables(self) -> tuple[str, ...]:
-        """The names of all variables, placeholders' included, in order of first appearance."""
-        names: dict[str, None] = {}
-        for row in self.rows:
-            found = (row.variable,) if isinstance(row, MessagesPlaceholder) else row.template.variables
-            names.update(dict.fromkeys(found))
-        return tuple(names)
+        """The names to be given, placeholders' included, in order of first appearance."""
+        return without(self._names, self.partial_variables)
+
+    def partial(self, values: Mapping[str, Any] | None = None, /, **more: Any) -> ChatPromptTemplate:
+        """This prompt with some of its variables filled in; this one stays as it is."""
+        partial = {**self.partial_variables, **(values or {}), **more}
+        return ChatPromptTemplate(self.rows, partial_variables=partial)
 
     def format(self, values: Mapping[str, Any]) -> PromptValue:
         """The messages with every variable replaced. Extra values are ignored.
 
         Raises `InputError`, naming the variables, where one is missing or too long.
         """
-        return PromptValue(format_rows(self.rows, values))
+        return PromptValue(format_rows(self.rows, {**self.partial_variables, **values}))
 
     def flow(self, upstream: Upstream, call: Call) -> Flow:
         values = yield from upstream.value()
@@ -60,10 +78,10 @@ class ChatPromptTemplate(Step[PromptValue]):
         yield self.format(values)
 
     def __repr__(self) -> str:
-        return f"ChatPromptTemplate({_shown(self.rows)})"
+        return f"ChatPromptTemplate({', '.join(map(_shown, self.rows))})"
 
 
-def _shown(rows: Sequence[PromptMessage | MessagesPlaceholder]) -> str:
-    return ", ".join(
-        f"{{{row.variable}}}" if isinstance(row, MessagesPlaceholder) else row.role for row in rows
-    )
+def _shown(row: Row) -> str:
+    if isinstance(row, (MessagePlaceholder, MessagesPlaceholder)):
+        return f"{{{row.variable}}}"
+    return row.custom_role or row.role

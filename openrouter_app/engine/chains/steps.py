@@ -2,21 +2,27 @@
 
     chain = prompt | model | parser        or        prompt.pipe(model).pipe(parser)
 
-Every step, and so every chain, has the same four verbs: ``invoke`` and ``stream``, and on asyncio
-``ainvoke`` and ``astream``. ``invoke`` answers what the stream's items add up to.
+Every step, and so every chain, has the same verbs: ``invoke``, ``stream`` and ``batch``, and on
+asyncio ``ainvoke``, ``astream`` and ``abatch``. ``invoke`` answers what the stream's items add up to.
+In a pipe, a dict stands for a `ParallelMap`, a function for a `FunctionStep`.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Generator, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
 from contextlib import aclosing, closing
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import msgspec
 
+from ..drivers import adrive, drive
 from ..errors import UsageError
-from ..flows import Flow, adrive, collected, drive
+from ..flows import Flow, collected
+from ..replies import added_up
+
+if TYPE_CHECKING:
+    from .retries import Fallbacks, Retry
 
 Out = TypeVar("Out")
 Other = TypeVar("Other")
@@ -39,17 +45,18 @@ class Step(ABC, Generic[Out]):
         """The flow of this step's items, fed by ``upstream``."""
 
     def reduce(self, items: Sequence[Any]) -> Any:
-        """The one value that a run's items add up to: here, the last."""
-        if not items:
-            raise UsageError(f"{type(self).__name__} gave no output.")
-        return items[-1]
+        """The one value that a run's items add up to."""
+        return added_up(items)
 
-    def __or__(self, other: Step[Other]) -> Chain[Other]:
-        if not isinstance(other, Step):
-            return NotImplemented
-        return Chain([*_steps(self), *_steps(other)])
+    def __or__(self, other: Any) -> Chain[Any]:
+        following = as_step(other)
+        return NotImplemented if following is None else Chain([self, following])
 
-    def pipe(self, other: Step[Other]) -> Chain[Other]:
+    def __ror__(self, other: Any) -> Chain[Out]:
+        preceding = as_step(other)
+        return NotImplemented if preceding is None else Chain([preceding, self])
+
+    def pipe(self, other: Any) -> Chain[Any]:
         """``self | other``, spelled as a call."""
         return self | other
 
@@ -59,13 +66,11 @@ class Step(ABC, Generic[Out]):
         ``options`` are for the models of the chain and win over their own. Leaving the loop early
         closes the connection. Raises an `OpenRouterError`.
         """
-        yield from drive(self.flow(Upstream.of(input), Call(True, options)))
+        return drive(self.flow(Upstream.of(input), Call(True, options)))
 
-    async def astream(self, input: Any, /, **options: Any) -> AsyncGenerator[Out, None]:
+    def astream(self, input: Any, /, **options: Any) -> AsyncGenerator[Out, None]:
         """`stream`, on the running event loop."""
-        async with aclosing(adrive(self.flow(Upstream.of(input), Call(True, options)))) as items:
-            async for item in items:
-                yield item
+        return adrive(self.flow(Upstream.of(input), Call(True, options)))
 
     def invoke(self, input: Any, /, **options: Any) -> Out:
         """Run on ``input`` and answer the whole output at once."""
@@ -76,6 +81,91 @@ class Step(ABC, Generic[Out]):
         """`invoke`, on the running event loop."""
         async with aclosing(adrive(self.flow(Upstream.of(input), Call(False, options)))) as items:
             return self.reduce([item async for item in items])  # type: ignore[no-any-return]
+
+    def batch(
+        self,
+        inputs: Sequence[Any],
+        options: Mapping[str, Any] | Sequence[Mapping[str, Any]] = (),
+        *,
+        max_concurrency: int = 8,
+        return_errors: bool = False,
+    ) -> list[Any]:
+        """`invoke` on each input, in threads, at most ``max_concurrency`` at once; results in order.
+
+        ``options``: one mapping for all, or one for each input. The first error ends the rest and is
+        raised; with ``return_errors`` an error stands in its result's place and the rest go on.
+        """
+        from .batches import batch_flow
+
+        with closing(drive(batch_flow(self, inputs, options, max_concurrency, return_errors))) as results:
+            return next(results)  # type: ignore[no-any-return]
+
+    async def abatch(
+        self,
+        inputs: Sequence[Any],
+        options: Mapping[str, Any] | Sequence[Mapping[str, Any]] = (),
+        *,
+        max_concurrency: int = 8,
+        return_errors: bool = False,
+    ) -> list[Any]:
+        """`batch`, on the running event loop, in tasks."""
+        from .batches import batch_flow
+
+        flow = batch_flow(self, inputs, options, max_concurrency, return_errors)
+        async with aclosing(adrive(flow)) as results:
+            return await anext(results)  # type: ignore[no-any-return]
+
+    def bind(self, **options: Any) -> Bound[Out]:
+        """This step with options for its models. Where a call gives the same option, the call wins."""
+        return Bound(self, options)
+
+    def with_retry(
+        self,
+        attempts: int = 3,
+        *,
+        retry_if: Callable[[Exception], bool] | None = None,
+        delays: Sequence[float] = (),
+        jitter: bool = True,
+        reset: bool = False,
+    ) -> Retry[Out]:
+        """This step, begun again when it fails: see `Retry`."""
+        from .retries import Retry
+
+        return Retry(self, attempts, retry_if=retry_if, delays=delays, jitter=jitter, reset=reset)
+
+    def with_fallbacks(
+        self,
+        *others: Any,
+        fallback_if: Callable[[Exception], bool] | None = None,
+        reset: bool = False,
+    ) -> Fallbacks[Out]:
+        """This step, or the first of the others that works: see `Fallbacks`."""
+        from .retries import Fallbacks
+
+        return Fallbacks([self, *others], fallback_if=fallback_if, reset=reset)
+
+
+def as_step(value: Any) -> Step[Any] | None:
+    """The step that a value stands for in a pipe: a step, a dict of steps, a function; else None."""
+    if isinstance(value, Step):
+        return value
+    if isinstance(value, dict):
+        from .maps import ParallelMap
+
+        return ParallelMap(value)
+    if callable(value):
+        from .functions import FunctionStep
+
+        return FunctionStep(value)
+    return None
+
+
+def to_step(value: Any) -> Step[Any]:
+    """`as_step`. Raises `UsageError` for what is none."""
+    step = as_step(value)
+    if step is None:
+        raise UsageError(f"A chain is made of steps, dicts of steps and functions, not {type(value).__name__}.")
+    return step
 
 
 class Upstream:
@@ -105,8 +195,12 @@ class Upstream:
 class Chain(Step[Out]):
     """Steps in a row, each fed by the one before. Chains in a chain are flattened."""
 
-    def __init__(self, steps: Sequence[Step[Any]]) -> None:
-        self.steps = tuple(flat for step in steps for flat in _steps(step))
+    def __init__(self, steps: Sequence[Any]) -> None:
+        self.steps: tuple[Step[Any], ...] = tuple(
+            flat
+            for step in map(to_step, steps)
+            for flat in (step.steps if isinstance(step, Chain) else (step,))
+        )
         if not self.steps:
             raise UsageError("A chain needs at least one step.")
 
@@ -122,5 +216,18 @@ class Chain(Step[Out]):
         return " | ".join(map(repr, self.steps))
 
 
-def _steps(step: Step[Any]) -> tuple[Step[Any], ...]:
-    return step.steps if isinstance(step, Chain) else (step,)
+class Bound(Step[Out]):
+    """A step with options for its models; what `Step.bind` makes."""
+
+    def __init__(self, step: Step[Out], options: Mapping[str, Any]) -> None:
+        self.step = step
+        self.options = dict(options)
+
+    def flow(self, upstream: Upstream, call: Call) -> Flow:
+        return self.step.flow(upstream, Call(call.streaming, {**self.options, **call.options}))
+
+    def reduce(self, items: Sequence[Any]) -> Any:
+        return self.step.reduce(items)
+
+    def __repr__(self) -> str:
+        return f"{self.step!r}.bind({', '.join(self.options)})"

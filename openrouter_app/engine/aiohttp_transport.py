@@ -1,0 +1,79 @@
+"""httpx over aiohttp: the transport of the ``fast`` extra.
+
+`httpx_aiohttp` does the work. What it leaves open is closed here: no cookies, no proxies of the
+environment, and no exception but httpx's leaves it, because aiohttp's hold the request and its key.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+import httpx
+import httpx_aiohttp
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+def make_transport(tls: ssl.SSLContext, max_connections: int, keepalive: float) -> httpx.AsyncBaseTransport:
+    """A transport with these TLS settings, connections at most, and seconds an idle one is kept."""
+
+    def session() -> aiohttp.ClientSession:
+        connector = aiohttp.TCPConnector(ssl=tls, limit=max_connections, keepalive_timeout=keepalive)
+        return aiohttp.ClientSession(
+            connector=connector, cookie_jar=aiohttp.DummyCookieJar(), trust_env=False, auto_decompress=False
+        )
+
+    return _Transport(client=session, verify=tls, trust_env=False)
+
+
+class _Transport(httpx_aiohttp.AiohttpTransport):
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        with _only_httpx_errors():
+            response = await super().handle_async_request(request)
+        assert isinstance(response.stream, httpx.AsyncByteStream)
+        response.stream = _Stream(response.stream)
+        return response
+
+
+class _Stream(httpx.AsyncByteStream):
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+        self._content = stream._aiohttp_response.content
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        with _only_httpx_errors():
+            async for data in self._content.iter_any():
+                yield data
+
+    async def aclose(self) -> None:
+        with _only_httpx_errors():
+            await self._stream.aclose()
+
+
+@contextmanager
+def _only_httpx_errors() -> Iterator[None]:
+    """Raise httpx's error for every other one. `httpx_aiohttp` calls each broken connection a timeout."""
+    try:
+        yield
+    except Exception as error:
+        original = error.__cause__ if isinstance(error, httpx.HTTPError) else error
+        if original is None:
+            raise
+        raise _httpx_error(original) from None
+
+
+def _httpx_error(error: BaseException) -> httpx.HTTPError:
+    kinds: tuple[tuple[type[BaseException], type[httpx.HTTPError]], ...] = (
+        (aiohttp.ConnectionTimeoutError, httpx.ConnectTimeout),
+        (TimeoutError, httpx.ReadTimeout),
+        (aiohttp.ClientConnectorError, httpx.ConnectError),
+    )
+    for kind, ours in kinds:
+        if isinstance(error, kind):
+            return ours(type(error).__name__)
+    return httpx.RemoteProtocolError(type(error).__name__)

@@ -1,0 +1,373 @@
+"""A Python function as a model sees it: a JSON Schema of its parameters, and the way back.
+
+The way out: annotations become a schema, the docstring becomes the descriptions. The way back: a
+call's JSON arguments become what the function's annotations promise (dates, enums, dataclasses).
+What a type means in JSON is msgspec's to say, in both directions. A function that cannot be told to
+a model is refused when the tool is defined, not when a model first calls it.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import json
+import re
+import types
+import typing
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any
+
+import msgspec
+
+from .errors import OutputError, ToolSpecError
+
+MAX_REASON = 300
+"""Characters of one reason: values that a model chose may stand in it."""
+_REFERENCE = "#/$defs/"
+_EXACT = 2**53
+"""Whole floats up to here are surely the whole number that was written."""
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """What a function takes from a model.
+
+    ``schema`` has ``"type": "object"`` at its root and types with a name of their own below
+    ``$defs``; ``types`` are the parameters' resolved annotations.
+    """
+
+    name: str
+    description: str
+    schema: dict[str, Any]
+    types: Mapping[str, Any] = field(repr=False)
+    null_means_default: frozenset[str] = frozenset()
+
+    @classmethod
+    def of(cls, function: Callable[..., Any], *, strict: bool = False) -> Signature:
+        """Read a function's signature and docstring.
+
+        A parameter's description is `msgspec.Meta`'s, else a bare string's in ``Annotated``, else
+        the docstring's (Google, NumPy or reST style); the tool's is the docstring's first
+        paragraph. What `functools.partial` has bound is not the model's to choose and does not appear.
+
+        ``strict`` is for providers that enforce a schema, and those want every property required and no
+        other. A parameter with a default then takes null, which stands for the default unless the
+        type has a null of its own. Fields with defaults inside dataclasses and the like must
+        allow null themselves: there, null would reach their own code.
+
+        Raises `ToolSpecError`, with the function, the parameter and the ways out.
+        """
+        inner, bound = _unwrapped(function)
+        called = getattr(inner, "__qualname__", None) or type(inner).__qualname__
+        parameters = list(_parameters(function, called, bound))
+        hints = {parameter.name: _type_of(parameter, inner, called) for parameter in parameters}
+        summary, described = parse_docstring(inspect.getdoc(inner) or "")
+        schemas, definitions = msgspec.json.schema_components(
+            hints.values(), ref_template=f"{_REFERENCE}{{name}}"
+        )
+        for node in definitions.values():
+            if "description" in node:  # a class's whole docstring, indented as it stands in the code
+                node["description"] = parse_docstring(node["description"])[0]
+        nulls = set()
+        properties: dict[str, Any] = {}
+        required = []
+        for parameter, own in zip(parameters, schemas, strict=True):
+            name = parameter.name
+            optional = parameter.default is not parameter.empty
+            description = own.pop("description", None) or _bare_string(hints[name]) or described.get(name, "")
+            shown = _shown_default(parameter.default, own, definitions) if optional else {}
+            if strict and optional and not _takes_null(own, definitions):
+                nulls.add(name)
+                own = {"anyOf": [own, {"type": "null"}]}
+                values = "".join(f", {json.dumps(value)}" for value in shown.values())
+                description = f"{description} Null means the default{values}.".lstrip()
+            elif not strict:
+                own |= shown
+            properties[name] = own | ({"description": description} if description else {})
+            if strict or not optional:
+                required.append(name)
+        schema: dict[str, Any] = {"type": "object", "properties": properties}
+        if required or strict:
+            schema["required"] = required
+        if definitions:
+            schema["$defs"] = definitions
+        for _path, node in _nodes(schema):
+            _state_type(node)
+        if strict:
+            _make_strict(schema, called)
+        return cls(getattr(inner, "__name__", ""), summary, schema, hints, frozenset(nulls))
+
+    def arguments(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """The function's keyword arguments, from JSON arguments that fit the schema.
+
+        Names the function does not have are left out, and so are those for which it has its own
+        default. Raises `OutputError` for what a schema cannot say or `validate_arguments` does not
+        check: a date that is none, a ``__post_init__`` that refuses.
+        """
+        typed: dict[str, Any] = {}
+        wrong = []
+        for name, kind in self.types.items():
+            if name not in values or (values[name] is None and name in self.null_means_default):
+                continue
+            try:
+                typed[name] = _converted(values[name], kind)
+            except msgspec.ValidationError as error:
+                wrong.append(_mistake(name, str(error)))
+            except RecursionError as error:
+                raise OutputError(f"arguments.{name}: nested too deeply.") from error
+        if wrong:
+            raise OutputError("; ".join(wrong[:5]) + ".")
+        return typed
+
+
+def _unwrapped(function: Callable[..., Any]) -> tuple[Any, frozenset[str]]:
+    """The function that was written, below methods, decorators and partials, and the names these bound."""
+    inner: Any = function
+    bound: set[str] = set()
+    while True:
+        match inner:
+            case functools.partial():
+                bound.update(inner.keywords)
+                inner = inner.func
+            case types.MethodType():
+                inner = inner.__func__
+            case _ if hasattr(inner, "__wrapped__"):
+                inner = inner.__wrapped__
+            case _:
+                return inner, frozenset(bound)
+
+
+def _parameters(
+    function: Callable[..., Any], called: str, bound: frozenset[str]
+) -> Iterator[inspect.Parameter]:
+    """The parameters a model fills in; a model knows names, so each must have one."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError) as error:
+        raise ToolSpecError(f"{called} has no signature to read: pass a spec with its schema.") from error
+    for parameter in parameters:
+        way_out = _NO_NAME.get(parameter.kind)
+        if way_out:
+            raise ToolSpecError(
+                f"{called}: the parameter '{parameter}' cannot be filled in by name: {way_out}.",
+                path=("properties", parameter.name),
+            )
+        if parameter.name not in bound:
+            yield parameter
+
+
+_NO_NAME = {
+    inspect.Parameter.POSITIONAL_ONLY: "remove the '/' behind it",
+    inspect.Parameter.VAR_POSITIONAL: "take a list instead",
+    inspect.Parameter.VAR_KEYWORD: "write its names out, or take a dict",
+}
+
+
+def _type_of(parameter: inspect.Parameter, inner: Any, called: str) -> Any:
+    """The parameter's annotation as a type that msgspec can describe."""
+
+    def refused(what: str, way_out: str) -> ToolSpecError:
+        return ToolSpecError(
+            f"{called}: the parameter '{parameter.name}' {what}. {way_out}",
+            path=("properties", parameter.name),
+        )
+
+    if parameter.annotation is parameter.empty:
+        raise refused(
+            "has no annotation",
+            "Make the tool of the bound method."
+            if parameter.name in ("self", "cls")
+            else "Annotate it with its type, or with typing.Any.",
+        )
+    written = inner if hasattr(inner, "__globals__") else type(inner).__call__
+    alone = types.SimpleNamespace(__annotations__={parameter.name: parameter.annotation})
+    try:
+        hint = typing.get_type_hints(alone, getattr(written, "__globals__", {}), include_extras=True)[
+            parameter.name
+        ]
+    except Exception as error:  # an annotation is any expression, so it raises anything
+        raise refused(
+            f"has an annotation that cannot be resolved ({_reason(error)})",
+            "Define what it names at a module's level, and import it outside of 'if TYPE_CHECKING:'.",
+        ) from error
+    try:
+        msgspec.json.schema_components([hint])
+    except Exception as error:  # msgspec resolves annotations inside the type, with the same outcome
+        raise refused(
+            f"has a type without a JSON Schema ({_reason(error)})",
+            "Use standard types, enums, dataclasses, TypedDicts or msgspec structs, or bind the parameter "
+            "with functools.partial: then the model does not see it.",
+        ) from error
+    return hint
+
+
+def _reason(error: Exception) -> str:
+    """msgspec's errors end with the line that names the type."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[-1][:MAX_REASON]
+
+
+def _bare_string(hint: Any) -> str:
+    return next((item for item in getattr(hint, "__metadata__", ()) if isinstance(item, str)), "")
+
+
+def _shown_default(default: Any, schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> dict[str, Any]:
+    """``{"default": ...}``, or nothing where JSON has no word for it or the type does not allow it."""
+    if default is None and not _takes_null(schema, definitions):
+        return {}
+    try:
+        value = msgspec.to_builtins(default, str_keys=True)
+        json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError, RecursionError):
+        return {}
+    return {"default": value}
+
+
+def _takes_null(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> bool:
+    if reference := schema.get("$ref"):
+        return _takes_null(definitions[reference.removeprefix(_REFERENCE)], definitions)
+    if "anyOf" in schema:
+        return any(_takes_null(branch, definitions) for branch in schema["anyOf"])
+    if "enum" in schema:
+        return None in schema["enum"]
+    return "type" not in schema or "null" in (schema["type"], *schema["type"])
+
+
+def _nodes(
+    schema: dict[str, Any], path: tuple[str | int, ...] = ()
+) -> Iterator[tuple[tuple[str | int, ...], dict[str, Any]]]:
+    """A schema of msgspec's and every schema in it, with its path."""
+    yield path, schema
+    for keyword in ("$defs", "properties"):
+        for name, node in schema.get(keyword, {}).items():
+            yield from _nodes(node, (*path, keyword, name))
+    for keyword in ("anyOf", "prefixItems"):
+        for index, node in enumerate(schema.get(keyword, ())):
+            yield from _nodes(node, (*path, keyword, index))
+    for keyword in ("items", "additionalProperties"):
+        if isinstance(node := schema.get(keyword), dict):
+            yield from _nodes(node, (*path, keyword))
+
+
+_JSON_TYPES = {str: "string", bool: "boolean", int: "integer", type(None): "null"}
+
+
+def _state_type(node: dict[str, Any]) -> None:
+    """Enums say their type too: some providers refuse a property without one."""
+    if "enum" in node and "type" not in node:
+        kinds = sorted({_JSON_TYPES[type(value)] for value in node["enum"]})
+        node["type"] = kinds if len(kinds) > 1 else kinds[0]
+
+
+def _make_strict(schema: dict[str, Any], called: str) -> None:
+    """The subset that strict providers take: closed objects, all required, nothing beside a ``$ref``."""
+    for path, node in _nodes(schema):
+        node.pop("default", None)
+        node.pop("discriminator", None)
+        if len(node) > 1 and "$ref" in node:
+            node["anyOf"] = [{"$ref": node.pop("$ref")}]
+        if "properties" not in node:
+            continue
+        for name, property_ in node["properties"].items():
+            if name not in node["required"] and not _takes_null(property_, schema["$defs"]):
+                raise ToolSpecError(
+                    f"{called}: '{node.get('title', path[-1])}.{name}' need not be given, but a strict schema "
+                    "asks for every field. Take its default away, let it be None, or do without strict.",
+                    path=(*path, "properties", name),
+                )
+        node["required"] = list(node["properties"])
+        node["additionalProperties"] = False
+
+
+def _converted(value: Any, kind: Any) -> Any:
+    try:
+        return msgspec.convert(value, kind, str_keys=True)
+    except msgspec.ValidationError:
+        # To JSON Schema 5.0 is an integer, to msgspec it is none; the last word is on the second try.
+        return msgspec.convert(_with_whole_numbers(value), kind, str_keys=True)
+
+
+def _with_whole_numbers(value: Any) -> Any:
+    match value:
+        case float() if value.is_integer() and abs(value) <= _EXACT:
+            return int(value)
+        case list():
+            return [_with_whole_numbers(item) for item in value]
+        case dict():
+            return {name: _with_whole_numbers(item) for name, item in value.items()}
+        case _:
+            return value
+
+
+def _mistake(name: str, said: str) -> str:
+    """``arguments.when[0]: Invalid RFC3339 encoded date``."""
+    reason, at, where = said.rpartition(" - at ")
+    if not at:
+        reason, where = where, "$"
+    return f"{where.replace('`', '').replace('$', f'arguments.{name}', 1)}: {reason[:MAX_REASON]}"
+
+
+_SECTION = re.compile(
+    r"(?:args|arguments|parameters|params|(?:keyword|other) (?:args|arguments|parameters))\s*:", re.IGNORECASE
+)
+_OTHER_SECTION = re.compile(
+    r"(?:returns?|yields?|raises?|examples?|notes?|attributes|references|see also|todo|warnings?|warns)\s*:",
+    re.IGNORECASE,
+)
+_ENTRY = re.compile(r"\*{0,2}(\w+)\s*(?:\(.*?\)\s*)?:\s*(.*)")
+_FIELD = re.compile(r":(?:param|parameter|arg|argument|key|keyword)\s+(?:[^:]*\s)?\*{0,2}(\w+)\s*:\s*(.*)")
+_OTHER_FIELD = re.compile(r":\w+(?:\s[^:]*)?:(?:\s|$)")
+_NAMES = re.compile(r"(\*{0,2}\w+(?:\s*,\s*\*{0,2}\w+)*)\s*(?::.*)?")
+_UNDERLINE = re.compile(r"-{3,}|={3,}")
+
+
+def parse_docstring(text: str) -> tuple[str, dict[str, str]]:
+    """The first paragraph, and what is said of each parameter; any text will do.
+
+    Lines that belong together are joined. What only looks like a parameter is reported too: the
+    caller knows the names.
+    """
+    lines = [line.rstrip() for line in inspect.cleandoc(text).splitlines()]
+    summary: list[str] = []
+    described: dict[str, list[str]] = {}
+    in_summary = True
+    style, header, entry = "", 0, -1  # the section's style, its indent, and that of its entries
+    current: list[str] | None = None  # where lines that go on belong
+    for number, line in enumerate(lines):
+        below = lines[number + 1].strip() if number + 1 < len(lines) else ""
+        words = line.strip()
+        indent = len(line) - len(line.lstrip())
+        if not words:
+            in_summary = in_summary and not summary
+        elif _UNDERLINE.fullmatch(below):
+            is_ours = _SECTION.fullmatch(f"{words}:") is not None
+            style, header, current, in_summary = "numpy" if is_ours else "", indent, None, False
+        elif _UNDERLINE.fullmatch(words):
+            in_summary = False
+        elif _SECTION.fullmatch(words):
+            style, header, entry, current, in_summary = "google", indent, -1, None, False
+        elif said := _FIELD.match(words):
+            style, header, current, in_summary = "rest", indent, [said[2]], False
+            described.setdefault(said[1], current)
+        elif _OTHER_FIELD.match(words) or _OTHER_SECTION.fullmatch(words):
+            style, current, in_summary = "", None, False
+        elif style == "numpy" and indent <= header:
+            current = []
+            named = _NAMES.fullmatch(words)
+            for name in named[1].split(",") if named else ():
+                described.setdefault(name.strip().lstrip("*"), current)
+        elif style == "google" and indent > header and (entry < 0 or indent <= entry):
+            entry = indent
+            if said := _ENTRY.fullmatch(words):
+                current = described.setdefault(said[1], [said[2]])
+            elif current is not None:
+                current.append(words)
+        elif style and indent > header:
+            if current is not None:
+                current.append(words)
+        elif in_summary:
+            summary.append(words)
+        else:
+            style, current = "", None
+    return " ".join(summary), {name: " ".join(filter(None, said)) for name, said in described.items()}

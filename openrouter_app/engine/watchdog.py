@@ -1,0 +1,59 @@
+"""Deadlines for threads that wait for bytes: one watchdog for all of them.
+
+A socket's own timeout is for one read and cannot know that only comments come; and a blocked thread
+can be woken by nothing but its socket. So one thread looks four times a second at the deadlines of
+the others, and shuts down the socket of each that has passed.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Protocol
+
+INTERVAL = 0.25
+_NEVER = float("inf")
+
+
+class Waiting(Protocol):
+    """Somebody who waits: until when (`time.monotonic`; infinite while not waiting), and what wakes them."""
+
+    due: float
+
+    def abort(self) -> None: ...
+
+
+_waiting: set[Waiting] = set()
+_lock = threading.Lock()
+_wake = threading.Event()
+_thread: threading.Thread | None = None
+
+
+def watch(waiting: Waiting) -> None:
+    """Look at its ``due`` from now on."""
+    global _thread
+    with _lock:
+        _waiting.add(waiting)
+        if _thread is None or not _thread.is_alive():  # not begun, or lost in a fork
+            _thread = threading.Thread(target=_run, name="openrouter watchdog", daemon=True)
+            _thread.start()
+    _wake.set()
+
+
+def unwatch(waiting: Waiting) -> None:
+    """Look at it no more."""
+    with _lock:
+        _waiting.discard(waiting)
+        if not _waiting:
+            _wake.clear()
+
+
+def _run() -> None:
+    while True:
+        _wake.wait()
+        time.sleep(INTERVAL)
+        with _lock:
+            overdue = [waiting for waiting in _waiting if waiting.due < time.monotonic()]
+        for waiting in overdue:
+            waiting.due = _NEVER
+            waiting.abort()
