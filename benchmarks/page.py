@@ -68,7 +68,7 @@ def _short(value: float) -> str:
 
 def prose(text: str) -> str:
     """A paragraph in lines of one width, whatever was put into it."""
-    return fill(text, WIDTH, break_long_words=False, break_on_hyphens=False)
+    return fill(" ".join(text.split()), WIDTH, break_long_words=False, break_on_hyphens=False)
 
 
 def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:

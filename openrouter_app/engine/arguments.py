@@ -1,10 +1,11 @@
-"""A tool call's argument text: while it comes, and when it is whole.
+"""A tool call's argument text: put together, while it comes, and when it is whole.
 
 The text is a model's: it may be cut anywhere, be no JSON, or be JSON but no object.
 """
 
 from __future__ import annotations
 
+from io import StringIO
 from typing import Any
 
 from .errors import OutputError, PartialJSONError
@@ -27,6 +28,80 @@ def parse_arguments(text: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise OutputError("The tool's arguments are JSON but no object.", raw=text)
     return value
+
+
+class ArgumentText:
+    """The text of one call: ``add(delta)`` answers what is new in it, ``close()`` what was held back.
+
+    Some hosts send all the text again with each delta. That is believed only of a delta that begins
+    with an object's whole text so far, has more, and could not follow that text in any JSON; where
+    it could, it is held back until the next delta tells. Text that merely looks repeated is text.
+    The cost is proportional to what is fed: a delta longer than all before it is rare.
+    """
+
+    __slots__ = ("_buffer", "_held", "_is_cumulative", "size")
+
+    def __init__(self) -> None:
+        self._buffer = StringIO()
+        self._held = ""
+        self._is_cumulative = False
+        self.size = 0
+
+    def add(self, delta: str) -> str:
+        """One more delta."""
+        if self._held or self._is_cumulative or 0 < self.size < len(delta):
+            delta = self._news(delta)
+        self._buffer.write(delta)
+        self.size += len(delta)
+        return delta
+
+    def close(self) -> str:
+        """The end of the deltas."""
+        held, self._held = self._held, ""
+        if held and _is_object(held) and not _is_object(self.text + held):
+            held = held[self.size :]
+        self._buffer.write(held)
+        self.size += len(held)
+        return held
+
+    @property
+    def text(self) -> str:
+        """All of it so far. Costs O(text)."""
+        return self._buffer.getvalue()
+
+    def _news(self, delta: str) -> str:
+        if self._held:
+            held, self._held = self._held, ""
+            if not delta.startswith(held):
+                return held + delta
+            self._is_cumulative = True
+            return delta[self.size :]
+        if len(delta) < self.size or not delta.startswith(so_far := self.text):
+            return delta
+        if not self._is_cumulative:
+            if not so_far.lstrip().startswith("{"):
+                return delta
+            if _may_become_json(so_far + delta):
+                self._held = delta
+                return ""
+            self._is_cumulative = True
+        return delta[self.size :]
+
+
+def _may_become_json(text: str) -> bool:
+    try:
+        PartialJSON().feed(text)
+    except PartialJSONError:
+        return False
+    return True
+
+
+def _is_object(text: str) -> bool:
+    try:
+        parse_arguments(text)
+    except OutputError:
+        return False
+    return True
 
 
 MAX_PATH = 1_000

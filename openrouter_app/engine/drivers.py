@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import time
-from collections.abc import AsyncGenerator, Callable, Generator
+from collections.abc import AsyncGenerator, Generator
 from contextlib import suppress
 from typing import Any
 
@@ -16,7 +16,7 @@ from .branches import AsyncBranches, SequentialBranches, Stop, ThreadBranches
 from .connections import AsyncConnection, Connection, open_async, open_sync
 from .errors import UsageError
 from .flows import Close, Effect, Finish, Flow, Fork, Invoke, Next, Open, Read, Sleep, Transform
-from .patience import Alarm, protected, tidily
+from .patience import Alarm, protected, resumed, tidily
 from .threads import run_in_thread
 from .transforms import AsyncTransformed, Transformed
 
@@ -27,22 +27,22 @@ def drive(flow: Flow, stop: Stop | None = None) -> Generator[Any, None, None]:
     Once another thread sets ``stop``, it ends at the next effect, and its open reads are cut short.
     """
     driver = _Driver(stop or Stop())
-    resume: Callable[[Any], Any] = flow.send
     value: Any = None
+    failure: Exception | None = None
     try:
         while True:
             try:
-                out = resume(value)
+                out = flow.send(value) if failure is None else flow.throw(failure)
             except StopIteration:
                 return
-            resume, value = flow.send, None
+            value = failure = None
             if not isinstance(out, Effect):
                 yield out
                 continue
             try:
                 value = driver.perform(out)
             except Exception as error:
-                resume, value = flow.throw, error
+                failure = error
     finally:
         flow.close()
         driver.close()
@@ -70,8 +70,10 @@ class _Driver:
                 return connection
             case Finish():
                 effect.connection.finish()
+                self._forget(effect.connection)
             case Close():
                 effect.connection.close()
+                self._forget(effect.connection)
             case Sleep():
                 self._stop.wait(effect.seconds)
             case Invoke():
@@ -97,6 +99,10 @@ class _Driver:
             connection.close()
         if self._runner is not None:
             self._runner.close()
+
+    def _forget(self, connection: Connection) -> None:
+        self._connections.remove(connection)
+        self._stop.discard(connection)
 
     def _invoke(self, call: Invoke) -> Any:
         begun = time.monotonic()
@@ -126,23 +132,30 @@ async def adrive(flow: Flow) -> AsyncGenerator[Any, None]:
     """Run a flow on the running loop; iterate over its items. Cancelling closes its connections."""
     driver = _AsyncDriver()
     alarm = driver.alarm
-    resume: Callable[[Any], Any] = flow.send
+    send = flow.send
     value: Any = None
+    failure: Exception | None = None
     try:
         while True:
             try:
-                out = resume(value)
+                out = send(value) if failure is None else flow.throw(failure)
             except StopIteration:
                 return
-            resume, value = flow.send, None
+            value = failure = None
             if not isinstance(out, Effect):
                 yield out
                 continue
             try:
                 if type(out) is Read:  # nearly all of them
-                    alarm.set(out.due)
-                    value = await tidily(out.connection.next())
-                    alarm.task = None
+                    awaited = out.connection.next()
+                    try:
+                        waiting = awaited.send(None)
+                    except StopIteration as stop:  # bytes that were there already
+                        value = stop.value
+                    else:
+                        alarm.set(out.due)
+                        value = await resumed(awaited, waiting)
+                        alarm.task = None
                 else:
                     value = await driver.perform(out)
             except StopAsyncIteration:
@@ -150,13 +163,11 @@ async def adrive(flow: Flow) -> AsyncGenerator[Any, None]:
                 value = b""
             except Exception as error:
                 alarm.task = None
-                if type(out) is Read:
-                    error = out.connection.failure(error)
-                resume, value = flow.throw, error
+                failure = out.connection.failure(error) if type(out) is Read else error
             except asyncio.CancelledError:
                 if not alarm.rang():
                     raise
-                resume, value = flow.throw, TimeoutError()
+                failure = TimeoutError()
     finally:
         flow.close()
         await protected(driver.close())
@@ -180,8 +191,10 @@ class _AsyncDriver:
                 return connection
             case Finish():
                 await effect.connection.finish()
+                self._connections.remove(effect.connection)
             case Close():
                 await effect.connection.close()
+                self._connections.remove(effect.connection)
             case Sleep():
                 await asyncio.sleep(effect.seconds)
             case Invoke():

@@ -1,6 +1,6 @@
 """Everything that can go wrong, drawn once.
 
-The tree is split by who must act; the class docstring is the advice::
+The tree is split by who must act: the word before a colon. The class docstring is the advice::
 
     OpenRouterError
     ├── UsageError                  the caller: the chain or its input is wrong, nothing was sent
@@ -10,17 +10,17 @@ The tree is split by who must act; the class docstring is the advice::
     │   └── ConfigurationError      no model, a base URL that would leak the key
     │       └── MissingKeyError     no API key
     ├── ProviderError               OpenRouter or a provider behind it said no (has .status)
-    │   ├── BadRequestError         400, 404, 413, 422: this request can never work
-    │   ├── KeyRejectedError        401: the key is wrong, revoked or expired
-    │   ├── CreditError             402: not enough credit (may have .affordable_tokens)
-    │   ├── ForbiddenError          403: moderation, guardrail, region
-    │   ├── RateLimitError          429 (may have .retry_after)
-    │   └── UpstreamError           5xx, errors without a usable status, bodies that make no sense
-    ├── TransportError              the network between us
+    │   ├── BadRequestError         the caller: 400, 404, 413, 422, this request can never work
+    │   ├── KeyRejectedError        the user: 401, the key is wrong, revoked or expired
+    │   ├── CreditError             the user: 402, not enough credit (may have .affordable_tokens)
+    │   ├── ForbiddenError          the user: 403, moderation, guardrail, region
+    │   ├── RateLimitError          nobody: 429, it passes (may have .retry_after)
+    │   └── UpstreamError           OpenRouter: 5xx, no usable status, bodies that make no sense
+    ├── TransportError              nobody: the network between us
     │   ├── ConnectError            no connection was made
     │   ├── ReadTimeoutError        connected, then silence
     │   └── BrokenStreamError       cut off, or ended without an end, after it had begun
-    └── OutputError                 the model answered, but not in the promised form
+    └── OutputError                 nobody: the model answered, but not in the promised form
         └── PartialJSONError        text that is no JSON (has .position)
 
 Every error carries a sentence for people (``str(error)``), a stable ``code`` of the websocket
@@ -36,14 +36,32 @@ class OpenRouterError(Exception):
 
     ``message`` is a sentence for people, ``code`` one of the protocol's error codes,
     ``retryable`` whether the same request may succeed later, ``detail`` more for the log.
+    Where it is known: ``status`` is the HTTP status or the error's own code, ``retry_after`` the
+    seconds to wait, ``provider`` who served the answer, ``generation_id`` OpenRouter's id of it.
     """
 
     code = "provider"
     retryable = False
 
-    def __init__(self, message: str, *, detail: str = "") -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int | None = None,
+        provider: str | None = None,
+        generation_id: str | None = None,
+        retry_after: float | None = None,
+        retryable: bool | None = None,
+        detail: str = "",
+    ) -> None:
         super().__init__(message)
         self.message = message
+        self.status = status
+        self.provider = provider
+        self.generation_id = generation_id
+        self.retry_after = retry_after
+        if retryable is not None:
+            self.retryable = retryable
         self.detail = detail
 
 
@@ -93,30 +111,7 @@ class MissingKeyError(ConfigurationError):
 
 
 class ProviderError(OpenRouterError):
-    """OpenRouter, or a provider behind it, refused or failed.
-
-    ``status`` is the HTTP status or the error's own code where one was given, else None.
-    ``retry_after`` is in seconds, None where nothing was said.
-    """
-
-    def __init__(
-        self,
-        message: str,
-        *,
-        status: int | None = None,
-        provider: str | None = None,
-        generation_id: str | None = None,
-        retry_after: float | None = None,
-        retryable: bool | None = None,
-        detail: str = "",
-    ) -> None:
-        super().__init__(message, detail=detail)
-        self.status = status
-        self.provider = provider
-        self.generation_id = generation_id
-        self.retry_after = retry_after
-        if retryable is not None:
-            self.retryable = retryable
+    """OpenRouter, or a provider behind it, refused or failed."""
 
 
 class BadRequestError(ProviderError):

@@ -3,9 +3,9 @@
 ::
 
     found = JSONText()
-    found.feed('Here it is:\\n```json\\n{"setup": "Wh')   # adds {} at "", the root, and "Wh" at "/setup"
-    found.feed('y?"}\\n```\\nAnything else?')             # [{"op": "append", "path": "/setup", "value": "y?"}]
-    found.close()                                       # {"setup": "Why?"}
+    found.feed('Here:\\n```json\\n{"setup": "Wh')  # adds {} at "", the root, and "Wh" at "/setup"
+    found.feed('y?"}\\n```\\nMore?')                # [{"op": "append", "path": "/setup", "value": "y?"}]
+    found.close()                                 # {"setup": "Why?"}
 
 Which JSON is the answer, the best first:
 
@@ -26,7 +26,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from .errors import OutputError, PartialJSONError
 from .partial_json import END, KEY, MAX_LENGTH, MISSING, STRING, Operation, PartialJSON, merge
@@ -40,7 +40,7 @@ PORTION = 64
 # What is read now.
 CONTENT, PROSE, INFO, LINE, VALUE, REST, DONE = "content", "prose", "info", "line", "value", "rest", "done"
 
-_BLANK = re.compile(r"[ \t\r\n\ufeff]*")
+_CONTENT = re.compile(r"[^ \t\r\n\ufeff]")
 _SCALARS = '"-0123456789tfn'
 _MOST_MARKS = 12
 _FENCES = re.compile(rf"`{{3,{_MOST_MARKS}}} | ~{{3,{_MOST_MARKS}}} | [`~]{{1,2}}\Z", re.VERBOSE)
@@ -120,12 +120,11 @@ class JSONText:
                 self._read()
             else:
                 self._take(candidate)
-        best = self._best
-        if candidate is not None and not (best and best.is_first):
-            if candidate.is_solid or (best is None and candidate.is_first):
-                raise self._failure("The answer ends before its JSON does.")
-        if best is None:
-            raise self._failure("The answer holds no JSON.") from self._broken
+        if candidate is not None and candidate is self._source() and not (self._best and self._best.is_first):
+            raise self._failure("The answer ends before its JSON does.")
+        if self._best is None:
+            message = "The answer holds no JSON." if self._broken is None else "The answer's JSON is broken."
+            raise self._failure(message) from self._broken
         self._candidate, self._state = None, DONE
         return self._operations()
 
@@ -162,8 +161,7 @@ class JSONText:
         candidate = self._candidate
         if candidate is None or candidate.is_scalar:
             return self._best
-        is_first = candidate.is_first and self._best is None
-        return candidate if candidate.is_solid or is_first else self._best
+        return candidate if candidate.is_solid or (candidate.is_first and not self._best) else self._best
 
     def _operations(self) -> list[Operation]:
         operations: list[Operation] = []
@@ -198,11 +196,11 @@ class JSONText:
 
     def _read_content(self) -> None:
         """The start of the text or of a fence that counts."""
-        at = self._at = _BLANK.match(self._text, self._at).end()  # type: ignore[union-attr]
-        if at == len(self._text):
+        content = _CONTENT.search(self._text, self._at)
+        self._at = len(self._text) if content is None else content.start()
+        if content is None:
             return
-        char = self._text[at]
-        if char in "{[" or char in _SCALARS:
+        if (char := content.group()) in "{[" or char in _SCALARS:
             self._begin(is_first=True, is_fenced=bool(self._fence), is_scalar=char in _SCALARS)
         else:
             self._state = PROSE
@@ -223,8 +221,7 @@ class JSONText:
     def _read_info(self) -> None:
         """Behind the marks: what the fence is called. Marks without a name close an open fence."""
         info = _INFO.match(self._text, self._at)
-        assert info is not None  # the pattern matches nothing, too
-        if info.end() == len(self._text):
+        if info is None or info.end() == len(self._text):  # it matches nothing, too
             self._hold(self._at)
             return
         self._at, following, name = info.end(), self._text[info.end()], info[1].lower()
@@ -235,10 +232,7 @@ class JSONText:
             return
         self._fence, self._is_json = self._marks, name.startswith("json")
         self._counts = self._is_json or not name
-        if self._counts and following in "{[":
-            self._state = CONTENT
-        else:
-            self._state = LINE
+        self._state = CONTENT if self._counts and following in "{[" else LINE
 
     def _read_line(self) -> None:
         """The rest of the line that opens a fence. Marks in it make it code in a line."""
@@ -256,9 +250,7 @@ class JSONText:
         self._origin, self._before, self._state = self._at, [], VALUE
 
     def _read_value(self) -> None:
-        candidate = self._candidate
-        assert candidate is not None
-        begin = self._at
+        candidate, begin = cast(_Candidate, self._candidate), self._at
         self._at = min(begin + max(PORTION, candidate.length), len(self._text))
         try:
             candidate.feed(self._text[begin : self._at])
@@ -271,7 +263,7 @@ class JSONText:
         if candidate.end is not None:
             self._at = self._origin + candidate.end
         if not candidate.is_scalar:
-            if candidate.is_whole:
+            if candidate.open is None:
                 self._take(candidate)
         elif candidate.end is not None:
             if self._text[self._at] == self._fence[:1]:
@@ -284,7 +276,7 @@ class JSONText:
         counts = whole.is_first or whole.is_solid
         if counts or (self._best is None and self._broken is None):
             self._best, self._is_settled = whole, counts
-        if whole.is_late:  # and now it can be told, at once
+        if whole.is_late or whole.is_scalar:  # what was not told, or not all of it, is told at once
             self._shown, whole.is_new = None, False
         if counts and (whole.is_fenced or whole.is_scalar):
             self._state, self._at = DONE, len(self._text)
@@ -396,10 +388,6 @@ class _Candidate(PartialJSON):
     @property
     def length(self) -> int:
         return self._length
-
-    @property
-    def is_whole(self) -> bool:
-        return self._state == END
 
     @property
     def depth(self) -> int:

@@ -66,19 +66,27 @@ class Alarm:
             task.cancel()
 
 
-@coroutine
-def tidily(awaited: Any) -> Generator[Any, Any, Any]:
+async def tidily(awaited: Any) -> Any:
     """Await a coroutine; when cancelled, let it tidy up undisturbed, however often cancelling is repeated.
 
     httpcore gives a connection back to its pool in several awaits. A second cancellation between
     them would leave the slot taken for ever. A cancellation that is withdrawn (anyio's timeouts
     cancel, catch and withdraw) leaves the coroutine open to the next one.
     """
+    try:
+        waiting = awaited.send(None)
+    except StopIteration as stop:
+        return stop.value
+    return await resumed(awaited, waiting)
+
+
+@coroutine
+def resumed(awaited: Any, waiting: Any) -> Generator[Any, Any, Any]:
+    """`tidily` for a coroutine that has been begun: ``waiting`` is what its first ``send`` answered."""
     send, throw = awaited.send, awaited.throw
     task: asyncio.Task[Any] | None = None
     withdrawn = 0
     try:
-        waiting = send(None)
         while True:
             try:
                 yield waiting

@@ -16,7 +16,7 @@ import types
 import typing
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
 
@@ -231,7 +231,8 @@ def _takes_null(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> bo
         return any(_takes_null(branch, definitions) for branch in schema["anyOf"])
     if "enum" in schema:
         return None in schema["enum"]
-    return "type" not in schema or "null" in (schema["type"], *schema["type"])
+    kind = schema.get("type", "null")
+    return "null" in ([kind] if isinstance(kind, str) else kind)
 
 
 def _nodes(
@@ -250,14 +251,14 @@ def _nodes(
             yield from _nodes(node, (*path, keyword))
 
 
-_JSON_TYPES = {str: "string", bool: "boolean", int: "integer", type(None): "null"}
+_JSON_TYPES = {str: "string", bool: "boolean", int: "integer", float: "number", type(None): "null"}
 
 
 def _state_type(node: dict[str, Any]) -> None:
     """Enums say their type too: some providers refuse a property without one."""
     if "enum" in node and "type" not in node:
         kinds = sorted({_JSON_TYPES[type(value)] for value in node["enum"]})
-        node["type"] = kinds if len(kinds) > 1 else kinds[0]
+        node["type"] = kinds[0] if len(kinds) == 1 else kinds
 
 
 def _make_strict(schema: dict[str, Any], called: str) -> None:
@@ -270,7 +271,7 @@ def _make_strict(schema: dict[str, Any], called: str) -> None:
         if "properties" not in node:
             continue
         for name, property_ in node["properties"].items():
-            if name not in node["required"] and not _takes_null(property_, schema["$defs"]):
+            if name not in node.get("required", ()) and not _takes_null(property_, schema.get("$defs", {})):
                 raise ToolSpecError(
                     f"{called}: '{node.get('title', path[-1])}.{name}' need not be given, but a strict schema "
                     "asks for every field. Take its default away, let it be None, or do without strict.",

@@ -138,9 +138,11 @@ class ChatOpenRouter(Step[Any]):
         retries = call.options.get("retries", self.retries)
         clock = _Clock(request.timeouts)
         for attempt in range(retries + 1):
-            answer = _Answer(request, clock)
+            answer, connection = _Answer(clock), None
             try:
-                yield from answer.flow()
+                connection = yield Open(request, clock.due)
+                yield from answer.events(connection)
+                yield Finish(connection)
                 return
             except TimeoutError:
                 raise clock.expired() from None
@@ -148,8 +150,8 @@ class ChatOpenRouter(Step[Any]):
                 pause = _pause(error, attempt)
                 if answer.has_begun or attempt == retries or pause is None or not clock.has(pause):
                     raise
-            if answer.connection is not None:
-                yield Close(answer.connection)
+            if connection is not None:
+                yield Close(connection)
             yield Sleep(pause)
             clock.restart()
 
@@ -174,37 +176,30 @@ class ChatOpenRouter(Step[Any]):
 
 
 class _Answer:
-    """One attempt: a request, and the events of its answer. ``has_begun``: content was handed out."""
+    """One attempt's answer. ``has_begun``: events of it were handed out."""
 
-    __slots__ = ("_clock", "_request", "connection", "has_begun")
+    __slots__ = ("_clock", "has_begun")
 
-    def __init__(self, request: Request, clock: _Clock) -> None:
-        self._request = request
+    def __init__(self, clock: _Clock) -> None:
         self._clock = clock
-        self.connection: Connection | AsyncConnection | None = None
         self.has_begun = False
 
-    def flow(self) -> Flow:
-        connection = self.connection = yield Open(self._request, self._clock.due)
+    def events(self, connection: Connection | AsyncConnection) -> Flow:
+        """The flow of its events. Raises the error it stands for or ends in."""
         if connection.status >= 300:
             body = yield from _body(connection, MAX_ERROR_BODY, self._clock, cut=True)
             raise failure_of_response(connection.status, connection.headers, body)
+        events: list[Event] = []
         if "event-stream" not in connection.headers.get("content-type", ""):
             body = yield from _body(connection, MAX_BODY, self._clock)
-            events: list[Event] = []
             decode_completion(body, events)
             self.has_begun = True
             yield from events
             return
-        yield from self._events(connection)
-        yield Finish(connection)
-
-    def _events(self, connection: Connection | AsyncConnection) -> Flow:
         decoder = ReplyDecoder()
         feed, fold = decoder.feed, decoder.fold
         clock, monotonic = self._clock, time.monotonic
         idle, end = clock.idle, clock.end
-        events: list[Event] = []
         read = Read(connection, clock.due)
         while not decoder.done:
             data = yield read
@@ -222,13 +217,15 @@ class _Answer:
                 yield from events
                 events.clear()
                 # after they were taken: a reader that is slow is no provider that is silent
-                read.due = clock.due = min(monotonic() + idle, end)
+                now = monotonic()
+                due = now + idle
+                read.due = clock.due = due if due < end else end
+                if now > end and failure is None and not decoder.done:
+                    raise clock.expired()
             elif monotonic() > read.due:
                 raise clock.expired()
             if failure is not None:
                 raise failure
-            if not data:
-                return
 
 
 class _Clock:
