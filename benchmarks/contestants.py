@@ -63,8 +63,23 @@ def _fast_floor(base_url: str) -> Stream:
 
 
 def _chain(base_url: str) -> Stream:
-    from openrouter_app import ChatOpenRouter, ChatPromptTemplate, StringOutputParser
+    # Said, because by default the engine takes aiohttp where that is installed, as it is here.
+    return _chain_over("httpx", base_url)
 
+
+def _fast(base_url: str) -> Stream:
+    return _chain_over("aiohttp", base_url)
+
+
+def _chain_over(transport: str, base_url: str) -> Stream:
+    from openrouter_app import ChatOpenRouter, ChatPromptTemplate, StringOutputParser
+    from openrouter_app.engine import client
+
+    choose: Callable[[str], object] | None = getattr(client, "set_transport", None)
+    if choose:
+        choose(transport)
+    elif transport != "httpx":
+        raise NotOffered("the engine has no `set_transport` yet")
     model = ChatOpenRouter(model=MODEL, api_key=KEY, base_url=base_url)
     chain = ChatPromptTemplate.from_template("{text}") | model | StringOutputParser()
 
@@ -73,16 +88,6 @@ def _chain(base_url: str) -> Stream:
             take(part)
 
     return stream
-
-
-def _fast(base_url: str) -> Stream:
-    from openrouter_app.engine import client
-
-    choose: Callable[[str], object] | None = getattr(client, "set_transport", None)
-    if choose is None:
-        raise NotOffered("the engine has no `set_transport` yet")
-    choose("aiohttp")
-    return _chain(base_url)
 
 
 def _openai(base_url: str) -> Stream:

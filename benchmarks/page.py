@@ -49,11 +49,12 @@ def share(value: float) -> str:
     """A ratio as it is spoken of: ``1.25``, ``1/8``."""
     if not 0 < value < 0.95:
         return _plain(value)
-    return f"1/{1 / value:.0f}" if 1 / value >= 20 else f"1/{1 / value:.1f}".removesuffix(".0")
+    whole = 1 / value
+    return f"1/{_plain(whole)}" if whole < 20 else f"1/{whole:.1f}".removesuffix(".0")
 
 
 def _plain(value: float) -> str:
-    return f"{value:.2f}".removesuffix("0").removesuffix(".0")
+    return f"{value:.2f}".rstrip("0").rstrip(".")
 
 
 def spread(values: Sequence[float], scale: float = 1.0) -> str:

@@ -10,6 +10,7 @@ import json
 import re
 import sys
 import time
+from contextlib import suppress
 from functools import cache
 from socketserver import StreamRequestHandler, ThreadingTCPServer
 from typing import Any
@@ -18,7 +19,6 @@ MODEL = "openai/gpt-4o-mini"
 PIECES = [" the", " stream", "ing", " token", " of", " café", ",", " a", ' "quoted"', "\n", " model", " is"]
 PAUSE = 0.002
 _ORDER = re.compile(rb"(each|paced) (\d+)")
-_LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
 _HEAD = (
     b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-cache\r\n"
     b"Transfer-Encoding: chunked\r\nConnection: keep-alive\r\n\r\n"
@@ -78,20 +78,25 @@ class _Connection(StreamRequestHandler):
     wbufsize = 0
 
     def handle(self) -> None:
-        while head := b"".join(iter(self.rfile.readline, b"\r\n")):
-            length = _LENGTH.search(head)
-            order = _ORDER.search(self.rfile.read(int(length[1]) if length else 0))
-            if order is None:
-                return
-            send = self.connection.sendall
-            try:
-                send(_HEAD)
-                for data in writes(int(order[2])):
-                    send(data)
-                    if order[1] == b"paced":
+        with suppress(ConnectionError):  # who asked has left
+            while order := self._order():
+                how, count = order.groups()
+                self.connection.sendall(_HEAD)
+                for data in writes(int(count)):
+                    self.connection.sendall(data)
+                    if how == b"paced":
                         time.sleep(PAUSE)
-            except OSError:  # who asked has left
-                return
+
+    def _order(self) -> re.Match[bytes] | None:
+        """What the next request asks for; None at the connection's end."""
+        length = 0
+        for line in self.rfile:
+            if line == b"\r\n":
+                return _ORDER.search(self.rfile.read(length))
+            name, _, value = line.partition(b":")
+            if name.lower() == b"content-length":
+                length = int(value)
+        return None
 
 
 class _Server(ThreadingTCPServer):

@@ -21,8 +21,8 @@ import msgspec
 from django.conf import settings as django_settings
 from django.core.exceptions import ImproperlyConfigured
 
-from .engine.defaults import Defaults
 from .engine.client import Timeouts
+from .engine.defaults import Defaults
 
 Seconds = Annotated[float, msgspec.Meta(gt=0)]
 Count = Annotated[int, msgspec.Meta(gt=0)]

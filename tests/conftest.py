@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ipaddress
 import socket
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -48,3 +49,25 @@ def plain_settings(settings: Any) -> None:
     """The app's defaults, whatever the environment says, and passwords that cost nothing to check."""
     settings.OPENROUTER = {}
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+
+HAS_AIOHTTP = bool(find_spec("httpx") and find_spec("httpx_aiohttp"))
+
+
+@pytest.fixture(
+    params=[
+        "httpx",
+        pytest.param(
+            "aiohttp", marks=pytest.mark.skipif(not HAS_AIOHTTP, reason="httpx-aiohttp is not installed")
+        ),
+    ]
+)
+async def transport(request: pytest.FixtureRequest) -> AsyncIterator[str]:
+    """Each transport in turn, for what runs on an event loop; threads have httpx's own. Closed at the end."""
+    from openrouter_app.engine import client
+
+    client.set_transport(request.param)
+    yield request.param
+    await client.aclose()
+    client.close()
+    client.set_transport("auto")

@@ -33,17 +33,9 @@ from openrouter_app.engine import client
 from openrouter_app.engine.client import Timeouts
 from openrouter_app.testing import Stall
 
+pytestmark = pytest.mark.usefixtures("transport")
+
 KEY = "sk-or-v1-CANARYCANARYCANARY"
-
-
-@pytest.fixture(autouse=True, params=["httpx", "aiohttp"])
-async def transport(request):
-    """Each test runs on both transports; without an event loop there is only httpx's own."""
-    client.set_transport(request.param)
-    yield request.param
-    await client.aclose()
-    client.close()
-    client.set_transport("auto")
 
 
 @pytest.fixture

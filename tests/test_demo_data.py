@@ -14,12 +14,12 @@ import time
 from io import StringIO
 from pathlib import Path
 
-import httpx
 import pytest
 from django.contrib.auth import get_user_model
 from django.core.management import call_command
 from django.http import HttpResponse
 
+from openrouter_app.engine.client import httpx
 from openrouter_app.models import Chain, ChainVersion, PromptRow, PromptTemplate
 from project import hosts, serve
 from project.csp import POLICY, ContentSecurityPolicyMiddleware

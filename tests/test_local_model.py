@@ -9,11 +9,11 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import pytest
 from asgiref.sync import sync_to_async
 
 from openrouter_app.engine import client
+from openrouter_app.engine.client import httpx
 from openrouter_app.models import Run
 from tests.factories import make_chain, make_joke_chain
 from tests.sockets import connected

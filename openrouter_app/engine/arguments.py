@@ -1,6 +1,7 @@
-"""A tool call's argument text: put together, while it comes, and when it is whole.
+"""Tool calls while they are written: which call a delta belongs to, and its argument text.
 
-The text is a model's: it may be cut anywhere, be no JSON, or be JSON but no object.
+The text is a model's: it may be cut anywhere, be no JSON, or be JSON but no object. What stands
+around it is a host's, and as unsure.
 """
 
 from __future__ import annotations
@@ -8,26 +9,80 @@ from __future__ import annotations
 from io import StringIO
 from typing import Any
 
-from .errors import OutputError, PartialJSONError
+from .errors import OutputError, PartialJSONError, UpstreamError
 from .partial_json import MISSING, Operation, PartialJSON
 
+MAX_TOOL_CALLS = 128
+MAX_ID = 128
 
-def parse_arguments(text: str) -> dict[str, Any]:
-    """The arguments a whole text says: its object; ``{}`` for text of nothing but white space.
 
-    Raises `OutputError`, with ``raw``, where the text is no JSON object.
+class PendingCalls:
+    """The calls of one answer: ``find(index, id, name)`` answers the one a delta belongs to.
+
+    Hosts send ids once or always, doubled or empty, and indexes wrong or not at all: a known id
+    decides, then an index, then what came last. A delta of a call with an index or an id costs the
+    same however many calls there are. Raises `UpstreamError` for more than `MAX_TOOL_CALLS`.
     """
-    if not text.strip():
-        return {}
-    parser = PartialJSON()
-    try:
-        parser.feed(text)
-        value = parser.close()
-    except PartialJSONError as error:
-        raise OutputError(f"The tool's arguments are no JSON: {error.message}", raw=text) from error
-    if not isinstance(value, dict):
-        raise OutputError("The tool's arguments are JSON but no object.", raw=text)
-    return value
+
+    def __init__(self) -> None:
+        self.all: list[PendingCall] = []
+        self._at: dict[int | None, PendingCall] = {}
+        self._current: PendingCall | None = None
+        self._ids: set[str] = set()
+
+    def find(self, index: int | None, id: str, name: str) -> PendingCall:
+        """The call; a new one where none fits."""
+        call = self._at.get(index) if index is not None or id else self._current
+        if call is None or (call.provider_id != id if id else name):
+            call = self._search(call, index, id, name)
+        self._current = call
+        return call
+
+    def name(self, call: PendingCall, name: str) -> None:
+        """The call's name has come, and with it an id of ours: the provider's where it is unique."""
+        wanted = call.provider_id if len(call.provider_id) <= MAX_ID else ""
+        number = self.all.index(call)
+        while not wanted or wanted in self._ids:
+            wanted = f"call_{number}"
+            number += len(self.all)
+        self._ids.add(wanted)
+        call.id, call.name = wanted, name
+
+    def _search(self, call: PendingCall | None, index: int | None, id: str, name: str) -> PendingCall:
+        if not id:
+            if call is None or (call.name if index is None else call.is_done_before(name)):
+                return self._open(index, id)
+            return call
+        same = [call for call in self.all if call.provider_id == id]
+        if same and not name:
+            return same[-1]
+        if call is not None and not call.provider_id and not same and not (name and call.name):
+            call.provider_id = id
+            return call
+        return self._open(index, id)
+
+    def _open(self, index: int | None, id: str) -> PendingCall:
+        if len(self.all) >= MAX_TOOL_CALLS:
+            raise UpstreamError(f"The model called more than {MAX_TOOL_CALLS} tools in one answer.")
+        call = self._at[index] = PendingCall(id)
+        self.all.append(call)
+        return call
+
+
+class PendingCall:
+    """A call while it is being written. It has no ``id`` of ours until it has a name."""
+
+    __slots__ = ("arguments", "id", "name", "provider_id")
+
+    def __init__(self, provider_id: str) -> None:
+        self.provider_id = provider_id
+        self.id = ""
+        self.name = ""
+        self.arguments = ArgumentText()
+
+    def is_done_before(self, name: str) -> bool:
+        """Whether this name, at the same index, begins another call: the same one may come again."""
+        return bool(self.name and self.name != name and self.arguments.size)
 
 
 class ArgumentText:
@@ -39,17 +94,19 @@ class ArgumentText:
     The cost is proportional to what is fed: a delta longer than all before it is rare.
     """
 
-    __slots__ = ("_buffer", "_held", "_is_cumulative", "size")
+    __slots__ = ("_buffer", "_held", "_is_cumulative", "_is_odd", "size")
 
     def __init__(self) -> None:
         self._buffer = StringIO()
         self._held = ""
         self._is_cumulative = False
+        self._is_odd = False
+        """Whether every delta has to be looked at, not only one longer than all before it."""
         self.size = 0
 
     def add(self, delta: str) -> str:
         """One more delta."""
-        if self._held or self._is_cumulative or 0 < self.size < len(delta):
+        if self._is_odd or len(delta) > self.size:
             delta = self._news(delta)
         self._buffer.write(delta)
         self.size += len(delta)
@@ -72,15 +129,13 @@ class ArgumentText:
     def _news(self, delta: str) -> str:
         if self._held:
             held, self._held = self._held, ""
-            if not delta.startswith(held):
-                return held + delta
-            self._is_cumulative = True
-            return delta[self.size :]
-        if len(delta) < self.size or not delta.startswith(so_far := self.text):
+            self._is_odd = self._is_cumulative = delta.startswith(held)
+            return delta[self.size :] if self._is_cumulative else held + delta
+        so_far = self.text
+        if not so_far.lstrip().startswith("{") or not delta.startswith(so_far):
             return delta
         if not self._is_cumulative:
-            if not so_far.lstrip().startswith("{"):
-                return delta
+            self._is_odd = True
             if _may_become_json(so_far + delta):
                 self._held = delta
                 return ""
@@ -102,6 +157,24 @@ def _is_object(text: str) -> bool:
     except OutputError:
         return False
     return True
+
+
+def parse_arguments(text: str) -> dict[str, Any]:
+    """The arguments a whole text says: its object; ``{}`` for text of nothing but white space.
+
+    Raises `OutputError`, with ``raw``, where the text is no JSON object.
+    """
+    if not text.strip():
+        return {}
+    parser = PartialJSON()
+    try:
+        parser.feed(text)
+        value = parser.close()
+    except PartialJSONError as error:
+        raise OutputError(f"The tool's arguments are no JSON: {error.message}", raw=text) from error
+    if not isinstance(value, dict):
+        raise OutputError("The tool's arguments are JSON but no object.", raw=text)
+    return value
 
 
 MAX_PATH = 1_000

@@ -21,7 +21,6 @@ from .messages import (
 )
 from .prompts import MAX_TEMPLATE, PromptTemplate
 
-
 MAX_MEDIA = 50_000_000
 """Characters of a URL or of sound in a content part: both may hold all bytes."""
 

@@ -7,10 +7,10 @@ again leniently: a member of an odd type is left out, the rest counts.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator
 from decimal import Decimal
 from io import StringIO
-from json.decoder import WHITESPACE  # type: ignore[attr-defined]
 from math import inf
 from typing import Any
 
@@ -124,16 +124,16 @@ def image_url(image: dict[str, Any]) -> str:
     return found if isinstance(found, str) else ""
 
 
-_ABOUT = {"url_citation": ("url", str), "file": ("hash", str)}
+_NEEDED = {"url_citation": "url", "file": "hash"}
 
 
 def is_annotation(value: dict[str, Any]) -> bool:
-    """Whether this names a source or a file; of a type not known here, whether it says its type."""
+    """Whether this names a source or a file; for a type not known here, whether it says its type."""
     kind = value.get("type")
-    if not isinstance(kind, str) or kind not in _ABOUT:
+    if not isinstance(kind, str) or kind not in _NEEDED:
         return isinstance(kind, str)
-    about, (name, wanted) = value.get(kind), _ABOUT[kind]
-    return isinstance(about, dict) and isinstance(about.get(name), wanted)
+    about = value.get(kind)
+    return isinstance(about, dict) and isinstance(about.get(_NEEDED[kind]), str)
 
 
 def size_of(value: Any, levels: int = MAX_DEPTH) -> float:
@@ -150,76 +150,95 @@ def size_of(value: Any, levels: int = MAX_DEPTH) -> float:
 
 
 class ReasoningBlocks:
-    """``reasoning_details`` put together, to be sent back: ``add(detail)`` answers what it holds more.
+    """``reasoning_details`` put together, to be sent back: ``add(detail)``, then ``merged()``.
 
     A provider that signs its reasoning refuses to go on from loose fragments. Fragments of a text or a
     summary are of one block where their type and index are the same; without an index, where nothing
-    says that another block began. Data is encrypted, so never cut: other data is another block.
+    says that another block began. Data is encrypted and never cut: other data is another block.
+    ``size`` is about how many characters are kept.
     """
 
     def __init__(self) -> None:
+        self.size: float = 0
         self._blocks: list[_Block] = []
         self._last: dict[tuple[str, int | None], _Block] = {}
+        self._like: dict[str, Any] | None = None
+        self._block = _Block("")
 
-    def add(self, detail: dict[str, Any]) -> float:
-        """One more fragment: the characters it adds, ``inf`` for what cannot be kept."""
+    def add(self, detail: dict[str, Any]) -> None:
+        """One more fragment, which is taken apart."""
         kind = detail.get("type")
         if not isinstance(kind, str):
-            return 0
-        index = detail.get("index")
-        key = (kind, index if isinstance(index, int) else None)
-        block = self._last.get(key) or (self._last.get((kind, None)) if key[1] is None else None)
-        added: float = 0
-        if block is None or block.is_other(detail, key[1] is not None):
-            block = self._last[key] = self._last[kind, None] = _Block()
-            self._blocks.append(block)
-            added = 256
-        return added + block.add(detail)
+            return
+        text = detail.pop(_GROWS[kind], None) if kind in _GROWS else None
+        if detail != self._like:  # nearly always it differs in its text alone
+            self._like = detail
+            self._block = self._find(kind, detail, text)
+            self.size += self._block.take(detail)
+        if isinstance(text, str):
+            self._block.text.write(text)
+            self.size += len(text)
 
     def merged(self) -> tuple[dict[str, Any], ...]:
         """The blocks, in the order in which they began."""
         return tuple(block.members() for block in self._blocks)
 
+    def _find(self, kind: str, detail: dict[str, Any], text: Any) -> _Block:
+        index = detail.get("index")
+        if not isinstance(index, int):
+            index = None
+        block = self._last.get((kind, index))
+        if block is None or block.is_ended_by(detail, text, index):
+            block = _Block(kind)
+            self._blocks.append(block)
+            self.size += _BLOCK_COST
+        self._last[kind, index] = self._last[kind, None] = block
+        return block
+
+
+_GROWS = {"reasoning.text": "text", "reasoning.summary": "summary"}
+_BLOCK_COST = 1_000
+
 
 class _Block:
-    """A block while it is being written: its members, and the texts among them that still grow."""
+    """A block while it is being written: its members, and the text among them, which grows."""
 
-    __slots__ = ("_members", "_texts")
+    __slots__ = ("_grows", "_members", "text")
 
-    def __init__(self) -> None:
+    def __init__(self, kind: str) -> None:
         self._members: dict[str, Any] = {}
-        self._texts: dict[str, StringIO] = {}
+        self._grows = _GROWS.get(kind, "")
+        self.text = StringIO()
 
-    def is_other(self, detail: dict[str, Any], is_indexed: bool) -> bool:
-        """Whether this fragment begins another block."""
-        mine = self._members.get
-        data, same_id = detail.get("data"), detail.get("id") == mine("id") is not None
-        if data and mine("data"):
-            return data != mine("data") and not same_id
-        if is_indexed:
-            call = detail.get("tool_call_id")
-            return call is not None and call != (mine("tool_call_id") or call)
-        text = detail.get("text") or detail.get("summary")
-        if detail.get("id") and not same_id and (text or mine("id")):
+    def is_ended_by(self, detail: dict[str, Any], text: Any, index: int | None) -> bool:
+        """Whether this fragment, of the same type and index, begins another block."""
+        known, says = self._members.get, detail.get
+        id, data, call = says("id"), says("data"), says("tool_call_id")
+        if call and known("tool_call_id") and call != known("tool_call_id"):
             return True
-        return bool(text and mine("signature"))
+        if data and known("data"):
+            return bool(data != known("data") and not (id and id == known("id")))
+        if index is not None:
+            return False
+        is_new_id = id and id != known("id")
+        return bool((is_new_id and (text or known("id"))) or (text and known("signature")))
 
-    def add(self, detail: dict[str, Any]) -> float:
-        """One more fragment: texts are joined, of anything else the last that says something counts."""
+    def take(self, detail: dict[str, Any]) -> float:
+        """The other members of a fragment: of each, the last that says something counts."""
+        members = self._members
         added: float = 0
         for name, value in detail.items():
-            known = self._members.get(name)
-            if name in ("text", "summary") and isinstance(value, str):
-                self._members[name] = ""
-                self._texts.setdefault(name, StringIO()).write(value)
-                added += len(value)
-            elif value != known and (value not in (None, "") or name not in self._members):
-                added += len(name) + size_of(value)
-                self._members[name] = value
+            if name not in members or (value not in (None, "") and value != members[name]):
+                size = size_of(value)
+                if size < inf:
+                    members[name] = value
+                    added += len(name) + size
         return added
 
     def members(self) -> dict[str, Any]:
-        return self._members | {name: text.getvalue() for name, text in self._texts.items()}
+        """The block as it is now."""
+        text = self.text.getvalue()
+        return self._members | {self._grows: text} if text else self._members
 
 
 def lenient_chunks(text: bytes) -> Iterator[Chunk]:
@@ -227,30 +246,33 @@ def lenient_chunks(text: bytes) -> Iterator[Chunk]:
     surrogates, broken UTF-8, or several objects glued together.
     """
     rest = text.decode("utf-8", "replace")
-    start = found = 0
+    has_surrogates = b"\\ud" in text or b"\\uD" in text
+    start = count = 0
     while start < len(rest):
-        found += 1
         try:
-            if found > MAX_GLUED:
-                raise ValueError
             value, end = _json.raw_decode(rest, start)
-            if not isinstance(value, dict):
-                raise TypeError
-            if b"\\ud" in text or b"\\uD" in text:
+            if has_surrogates:
                 value = _without_surrogates(value)
         except (ValueError, RecursionError):
-            raise UpstreamError(
-                "The provider sent something that is no JSON. Try again.", detail=excerpt(text)
-            ) from None
-        except TypeError:
-            raise UpstreamError(
-                "The provider sent something that is no answer. Try again.", detail=excerpt(text)
-            ) from None
+            raise _odd("no JSON", text) from None
+        count += 1
+        if not isinstance(value, dict) or count > MAX_GLUED:
+            raise _odd("no answer", text)
         yield _as(Chunk, value)
-        start = WHITESPACE.match(rest, end).end()
+        start = _blank.match(rest, end).end()  # type: ignore[union-attr]
 
 
 _json = json.JSONDecoder(strict=False)
+_blank = re.compile(r"\s*")
+
+
+def _odd(what: str, text: bytes) -> UpstreamError:
+    return UpstreamError(f"The provider sent something that is {what}. Try again.", detail=excerpt(text))
+
+
+def excerpt(text: bytes) -> str:
+    """The beginning of what makes no sense, for the log."""
+    return text[:300].decode("utf-8", "replace")
 
 
 def _without_surrogates(value: Any) -> Any:
@@ -268,6 +290,8 @@ def _as(kind: Any, value: dict[str, Any]) -> Any:
     """The value as this struct, leaving out the members whose types do not fit."""
     if kind is Delta and isinstance(parts := value.get("content"), list):
         value = _read_parts(value, parts)
+    elif kind is Function and isinstance(arguments := value.get("arguments"), dict):
+        value = value | {"arguments": json.dumps(arguments)}
     fields = {}
     for field in msgspec.structs.fields(kind):
         if field.name in value:
@@ -309,8 +333,3 @@ _LISTS: dict[Any, Any] = {
     list[CallDelta] | None: CallDelta,
     list[dict[str, Any]] | None: dict,
 }
-
-
-def excerpt(text: bytes) -> str:
-    """The beginning of what cannot be read, for the log."""
-    return text[:300].decode("utf-8", "replace")

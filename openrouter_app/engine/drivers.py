@@ -229,5 +229,3 @@ class _AsyncDriver:
 async def _within(awaitable: Any, timeout: float | None) -> Any:
     async with asyncio.timeout(timeout):
         return await awaitable
-
-

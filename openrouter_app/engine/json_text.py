@@ -29,7 +29,8 @@ from collections.abc import Callable
 from typing import Any, cast
 
 from .errors import OutputError, PartialJSONError
-from .partial_json import END, KEY, MAX_LENGTH, MISSING, STRING, Operation, PartialJSON, merge
+from .partial_json import END, KEY, MAX_LENGTH, MISSING, SCALAR, STRING, Operation, PartialJSON, merge
+from .partial_json import VALUE as VALUE_NEXT
 
 MAX_PATH = 1_000
 """Characters of the path of a value that can grow; every operation below it repeats them."""
@@ -372,8 +373,9 @@ class _Candidate(PartialJSON):
     def _weigh(self) -> None:
         if not self.is_solid and not self.is_scalar:
             value = self.value
-            self.is_solid = isinstance(value, dict) and len(value) > 0
-            if isinstance(value, list) and value:
+            if isinstance(value, dict):
+                self.is_solid = bool(value) or self._state in (VALUE_NEXT, SCALAR)
+            else:
                 self.is_solid = len(value) > 8 or any(type(item) is not int for item in value)
 
     def _next_path(self) -> str:

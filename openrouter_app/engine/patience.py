@@ -95,8 +95,7 @@ def resumed(awaited: Any, waiting: Any) -> Generator[Any, Any, Any]:
                 raise
             except asyncio.CancelledError as error:
                 task = asyncio.current_task()
-                assert task is not None
-                withdrawn = max(task.cancelling() - 1, 0)
+                withdrawn = max(task.cancelling() - 1, 0) if task is not None else 0
                 waiting = throw(error)
             except BaseException as error:
                 waiting = throw(error)

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from .chat_prompts import PromptValue
 from .errors import InputError, UsageError
 from .messages import (
     AIMessage,
@@ -24,7 +25,6 @@ from .messages import (
     ToolCall,
     ToolMessage,
 )
-from .chat_prompts import PromptValue
 
 
 def messages_of(value: Any) -> Sequence[Message]:

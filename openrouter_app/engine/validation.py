@@ -2,9 +2,9 @@
 
 jsonschema does the work; this module bounds it, because a model chooses the arguments and may do
 so at somebody else's bidding. Nothing is fetched. Every keyword pays out of one purse before it
-looks (`MAX_WORK`), so lists against lists end as a typed error. A ``pattern`` is never given to
-`re`, where ``(a+)+$`` takes years for forty characters, but followed state by state, in time
-proportional to pattern times text. A pattern for which that cannot be done is refused, not skipped:
+looks (`MAX_WORK`), so that lists against lists end as a typed error. A ``pattern`` is never given
+to `re`, where ``(a+)+$`` takes years for forty characters, but followed in all its states at once,
+in time proportional to pattern times text. One that cannot be followed is refused, not skipped:
 somebody may rely on it.
 """
 
@@ -16,11 +16,12 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextvars import ContextVar
 from functools import cache, lru_cache
+from itertools import islice
 from typing import Any
 
 from .errors import OpenRouterError, OutputError, ToolSpecError
 from .places import path_text
-from .schemas import MAX_SCHEMA_SIZE, check_schema, schema_warnings
+from .schemas import check_schema, schema_warnings
 
 MAX_ERRORS = 5
 """Mistakes told at once."""
@@ -28,34 +29,34 @@ MAX_VALUE_SHOWN = 100
 MAX_REASON = 300
 """Characters of one mistake's reason."""
 MAX_WORK = 400_000
-"""Steps of a pattern, or a thirtieth as many keywords looked at: about a fifth of a second."""
+"""Steps of a pattern, or a thirtieth as many keywords looked at."""
 MAX_PATTERN = 4_000
 """Characters of one pattern."""
-MAX_PROGRAM = 4_000
-"""Steps that a pattern may be made of, its counted repetitions written out."""
 
 _KEYWORD = 30  # what looking at a keyword costs, in steps of a pattern
+_purse: ContextVar[list[int]] = ContextVar("purse")  # what is left of MAX_WORK
 
 
 def validate_arguments(schema: Mapping[str, Any], arguments: Any) -> None:
     """Raise `OutputError` unless the arguments fit, with a sentence for the model.
 
-    It names at most `MAX_ERRORS` places, each with its reason: ``arguments.location: 5 is not of type
-    'string'``. Arguments that would take too long are refused alike. The schema is read as the draft that
-    its ``$schema`` names, else as draft 2020-12; ``format`` is not looked at. One that cannot be used
+    It names at most `MAX_ERRORS` places, each with its reason: ``arguments.location: 5 is not of
+    type 'string'``. Arguments that would take too long are refused alike. The schema is read as its
+    ``$schema`` says, else as draft 2020-12; ``format`` is not looked at. A schema that cannot be used
     raises `ToolSpecError`.
     """
-    validator = _validator(_text(schema))
+    text = _text(schema)
     purse = _purse.set([MAX_WORK])
     try:
-        mistakes = _first_mistakes(validator, arguments)
+        validator = _validator(text)
+        mistakes = [_told(error) for error in islice(validator.iter_errors(arguments), MAX_ERRORS)]
     except OpenRouterError:
         raise
     except RecursionError as error:
         raise OutputError("The arguments are nested too deeply to be checked.") from error
-    except ArithmeticError as error:
+    except (ArithmeticError, ValueError) as error:
         raise OutputError("The arguments have a number that is too large to be checked.") from error
-    except Exception as error:  # a reference that leads nowhere, met only now
+    except Exception as error:  # jsonschema's, of a reference that leads nowhere
         raise ToolSpecError(f"The tool's schema cannot be used: {_cut(str(error), MAX_REASON)}.") from error
     finally:
         _purse.reset(purse)
@@ -66,8 +67,8 @@ def validate_arguments(schema: Mapping[str, Any], arguments: Any) -> None:
 def check_usable(schema: Mapping[str, Any]) -> None:
     """Raise `ToolSpecError`, with the path, for a schema that arguments cannot be checked against.
 
-    Beyond `check_schema` these are patterns that cannot be followed in bounded time. jsonschema is
-    not imported for this, so it costs little when a tool is defined.
+    Beyond `check_schema` these are patterns that cannot be followed. jsonschema is not imported for
+    this, so it costs little when a tool is defined.
     """
     _usable(_text(schema))
 
@@ -75,7 +76,7 @@ def check_usable(schema: Mapping[str, Any]) -> None:
 def _text(schema: Mapping[str, Any]) -> str:
     """The schema as JSON: what is kept by it does not change when somebody changes the schema."""
     try:
-        return json.dumps(schema if isinstance(schema, dict) else dict(schema), allow_nan=False)
+        return json.dumps(dict(schema), allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
         raise ToolSpecError(f"The schema is no JSON: {_cut(str(error), MAX_REASON)}.") from error
 
@@ -84,39 +85,38 @@ def _usable(text: str) -> dict[str, Any]:
     schema: dict[str, Any] = json.loads(text)
     check_schema(schema)
     for path, _reason in schema_warnings(schema):
-        patterns: Iterable[str] = ()
-        node: Any = schema
+        value: Any = schema
         for step in path:
-            node = node[step]
-        if path[-1] == "pattern":
-            patterns = (node,)
-        elif path[-1] == "patternProperties":
-            patterns = node
-        for pattern in patterns:
-            try:
-                _program(pattern)
-            except ToolSpecError as error:
-                raise ToolSpecError(f"{path_text(path)}: {error.message}", path=path) from error
+            value = value[step]
+        # The third kind of warning is a required name without a property.
+        patterns = {"pattern": [value], "patternProperties": value}.get(str(path[-1]), ())
+        try:
+            for pattern in patterns:
+                _parsed(pattern)
+        except ToolSpecError as error:
+            raise ToolSpecError(f"{path_text(path)}: {error.message}", path=path) from error
     if '"unevaluatedProperties":' in text and '"patternProperties":' in text:
+        # jsonschema would give these patterns to `re`.
         raise ToolSpecError(
-            "\"unevaluatedProperties\" cannot be checked beside \"patternProperties\": use \"additionalProperties\"."
+            '"patternProperties" go with "additionalProperties", not "unevaluatedProperties".'
         )
     return schema
 
 
-# jsonschema, bounded
-
-
 @lru_cache(maxsize=128)
 def _validator(text: str) -> Any:
-    """The schema's validator, tried once on nothing: a schema that turns in a circle shows right away."""
+    """The schema's validator, tried on nothing once: a schema that turns in a circle shows right away."""
     schema = _usable(text)
-    validator = _draft(str(schema.get("$schema", "")).rstrip("#"))(schema, registry=_nothing_to_fetch())
+    import referencing
+    from jsonschema import validators  # at first use: it is dearer to import than all of the engine
+
+    draft = validators.validator_for(schema, default=validators.Draft202012Validator)
+    # With an empty registry no reference leaves the schema; jsonschema's own opens addresses.
+    validator = _bounded(draft)(schema, registry=referencing.Registry())
     purse = _purse.set([MAX_WORK])
     try:
-        for _error in validator.iter_errors({}):
-            pass
-    except RecursionError as error:
+        list(validator.iter_errors({}))
+    except (OutputError, RecursionError) as error:
         raise ToolSpecError("The tool's schema refers to itself without an end.") from error
     finally:
         _purse.reset(purse)
@@ -124,46 +124,268 @@ def _validator(text: str) -> Any:
 
 
 @cache
-def _nothing_to_fetch() -> Any:
-    """A registry for references inside the schema only; jsonschema's own would open addresses."""
-    return importlib.import_module("referencing").Registry()
+def _bounded(draft: Any) -> Any:
+    """A draft's class with every keyword paid for, and in place of some of them our own."""
+    from jsonschema import validators
 
-
-@cache
-def _draft(address: str) -> Any:
-    """jsonschema's class for a draft, with every keyword bounded."""
-    import jsonschema  # at first use: it is dearer to import than all of the engine
-
-    found = next(
-        (
-            draft
-            for draft in (
-                jsonschema.Draft4Validator,
-                jsonschema.Draft6Validator,
-                jsonschema.Draft7Validator,
-                jsonschema.Draft201909Validator,
-            )
-            if draft.ID_OF(draft.META_SCHEMA).rstrip("#") == address
-        ),
-        jsonschema.Draft202012Validator,
-    )
-    own = {name: keyword for name, keyword in _OWN_KEYWORDS.items() if name in found.VALIDATORS}
-    keywords = {name: _paid(name, keyword) for name, keyword in {**found.VALIDATORS, **own}.items()}
-    bounded = jsonschema.validators.create(
-        found.META_SCHEMA,
-        keywords,
-        type_checker=found.TYPE_CHECKER,
-        id_of=found.ID_OF,
-        applicable_validators=found._APPLICABLE_VALIDATORS,
-    )
+    keywords = {name: _paid(name, _OUR_OWN.get(name, keyword)) for name, keyword in draft.VALIDATORS.items()}
+    bounded = validators.extend(draft, keywords)
 
     def evolve(self: Any, **changes: Any) -> Any:
-        # jsonschema's own takes another class where a schema inside names a "$schema": an unbounded one.
-        return bounded(
-            changes.get("schema", self.schema),
-            registry=self._registry,
-            _resolver=changes.get("_resolver", self._resolver),
-        )
+        # jsonschema's own turns to an unbounded class where a schema inside names a "$schema".
+        schema = changes.get("schema", self.schema)
+        return bounded(schema, registry=self._registry, _resolver=changes.get("_resolver", self._resolver))
 
     bounded.evolve = evolve
     return bounded
+
+
+_Keyword = Callable[[Any, Any, Any, Any], Iterable[Any] | None]
+
+
+def _paid(name: str, keyword: _Keyword) -> _Keyword:
+    """The keyword, paying before it looks; its errors do not echo what is long."""
+
+    def look(validator: Any, value: Any, instance: Any, schema: Any) -> Iterator[Any]:
+        parts = _parts(instance)
+        # The "unevaluated" ones look each part up in a list of all of them.
+        _pay(_KEYWORD + _parts(value) + (parts * parts if name.startswith("unevaluated") else parts))
+        for error in keyword(validator, value, instance, schema) or ():
+            if error.validator is None:
+                error.message = "nothing is allowed here"
+            elif not isinstance(error.validator, str) and len(error.message) > MAX_VALUE_SHOWN:
+                # Fresh from its keyword; what comes from below has been through here.
+                _pay(len(error.message) // 10)
+                error.message = _short(error.message, repr(instance))
+            yield error
+
+    return look
+
+
+def _pay(price: int) -> None:
+    purse = _purse.get()
+    purse[0] -= price
+    if purse[0] < 0:
+        raise OutputError("The arguments are too long, or have too many parts, to be checked.")
+
+
+def _parts(value: Any) -> int:
+    return len(value) if isinstance(value, (dict, list)) else 0
+
+
+def _told(error: Any) -> str:
+    """Where and why; of alternatives, what the first ones miss."""
+    branches = dict.fromkeys(
+        f"{path_text(tuple(branch.relative_path))[2:]} {branch.message}".strip()
+        for branch in islice(error.context, MAX_ERRORS)
+    )
+    reason = _cut(" | ".join((error.message, *branches)), MAX_REASON)
+    return f"arguments{path_text(tuple(error.absolute_path))[1:]}: {reason}"
+
+
+def _short(message: str, value: str) -> str:
+    if message.startswith(value):
+        return _cut(value, MAX_VALUE_SHOWN) + _cut(message[len(value) :], MAX_REASON)
+    return _cut(message, MAX_VALUE_SHOWN + 40)  # names or items, behind some words of jsonschema's
+
+
+def _cut(text: str, limit: int) -> str:
+    return text if len(text) <= limit else f"{text[: limit - 1]}…"
+
+
+def _pattern(_validator: Any, pattern: str, instance: Any, _schema: Any) -> Iterator[Any]:
+    if isinstance(instance, str) and not _matches(pattern, instance):
+        yield _mistake(f"{instance!r} does not match {pattern!r}")
+
+
+def _pattern_properties(validator: Any, patterns: Any, instance: Any, _schema: Any) -> Iterator[Any]:
+    if isinstance(instance, dict):
+        for pattern, inner in patterns.items():
+            for name, value in instance.items():
+                if _matches(pattern, name):
+                    yield from validator.descend(value, inner, path=name, schema_path=pattern)
+
+
+def _additional_properties(validator: Any, allowed: Any, instance: Any, schema: Any) -> Iterator[Any]:
+    if not isinstance(instance, dict):
+        return
+    properties, patterns = schema.get("properties", {}), schema.get("patternProperties", {})
+    for name in instance:
+        if name not in properties and not any(_matches(pattern, name) for pattern in patterns):
+            if allowed is False:
+                yield _mistake(f"{name!r} is unexpected: additional properties are not allowed")
+            else:
+                yield from validator.descend(instance[name], allowed, path=name)
+
+
+def _unique_items(_validator: Any, wanted: bool, instance: Any, _schema: Any) -> Iterator[Any]:
+    """By their text, in which 1.0 is 1; jsonschema compares each object with each."""
+    if not wanted or not isinstance(instance, list):
+        return
+    seen: dict[str, int] = {}
+    for index, item in enumerate(instance):
+        text = json.dumps(item)
+        _pay(len(text))
+        text = json.dumps(json.loads(text, parse_float=_number), sort_keys=True)
+        if (first := seen.setdefault(text, index)) != index:
+            yield _mistake(f"items {first} and {index} are the same")
+            return
+
+
+def _number(text: str) -> float:
+    number = float(text)
+    return int(number) if number.is_integer() else number
+
+
+def _mistake(message: str) -> Exception:
+    from jsonschema import ValidationError
+
+    error: Exception = ValidationError(message)
+    return error
+
+
+_OUR_OWN: dict[str, _Keyword] = {
+    "pattern": _pattern,
+    "patternProperties": _pattern_properties,
+    "additionalProperties": _additional_properties,
+    "uniqueItems": _unique_items,
+}
+
+# Patterns mean what they mean to `re`, save that "$" is the very end, as JSON Schema has it.
+
+_State = tuple[Any, int, Any] | None
+"""What is still to be met: nodes from an index on, or a repetition ``(least, most, nodes)``, and then
+the state behind it. None: it matches."""
+
+
+def _matches(pattern: str, text: str) -> bool:
+    return _follow((_parsed(pattern), 0, None), text, 0, anywhere=True)
+
+
+def _follow(start: _State, text: str, position: int, *, anywhere: bool = False) -> bool:
+    states = [start]
+    while states:
+        seen: set[_State] = set()
+        ahead: list[_State] = []
+        char = text[position : position + 1]
+        for state in states:  # grows meanwhile
+            if state in seen:
+                continue
+            seen.add(state)
+            _pay(1)
+            if state is None:
+                return True
+            nodes, index, behind = state
+            if isinstance(nodes, tuple):
+                least, most, inner = nodes
+                if least <= 0:
+                    states.append(behind)
+                if most > 0:
+                    fewer = (max(least - 1, 0), most if most is _NO_END else most - 1, inner)
+                    states.append((inner, 0, (fewer, 0, behind)))
+                continue
+            if index == len(nodes):
+                states.append(behind)
+                continue
+            operation, value = nodes[index]
+            behind = (nodes, index + 1, behind)
+            match operation.name:
+                case "SUBPATTERN":
+                    states.append((value[3], 0, behind))
+                case "BRANCH":
+                    states += [(branch, 0, behind) for branch in value[1]]
+                case "MAX_REPEAT" | "MIN_REPEAT":
+                    states.append((value, 0, behind))
+                case "AT":
+                    if _is_at(value.name, text, position):
+                        states.append(behind)
+                case "ASSERT" | "ASSERT_NOT" as kind:
+                    if _follow((value[1], 0, None), text, position) == (kind == "ASSERT"):
+                        states.append(behind)
+                case kind:
+                    if char and _fits(kind, value, char):
+                        ahead.append(behind)
+        if anywhere and char:
+            ahead.append(start)
+        states = ahead
+        position += 1
+    return False
+
+
+def _fits(kind: str, value: Any, char: str) -> bool:
+    match kind:
+        case "LITERAL":
+            return ord(char) == value
+        case "NOT_LITERAL":
+            return ord(char) != value
+        case "ANY":
+            return char != "\n"
+        case "RANGE":
+            return bool(value[0] <= ord(char) <= value[1])
+        case "CATEGORY":
+            wanted, _, category = value.name.rpartition("_")
+            return _CATEGORIES[category](char) != wanted.endswith("NOT")
+    negated = value[0][0].name == "NEGATE"
+    return negated != any(_fits(item.name, inner, char) for item, inner in value[negated:])
+
+
+def _is_at(place: str, text: str, at: int) -> bool:
+    match place:
+        case "AT_BEGINNING" | "AT_BEGINNING_STRING":
+            return at == 0
+        case "AT_END" | "AT_END_STRING":
+            return at == len(text)
+    between = (at > 0 and _is_word(text[at - 1])) != (at < len(text) and _is_word(text[at]))
+    return between == (place == "AT_BOUNDARY")
+
+
+def _is_word(char: str) -> bool:
+    return char.isalnum() or char == "_"
+
+
+_CATEGORIES = {"DIGIT": str.isdecimal, "SPACE": str.isspace, "WORD": _is_word}
+# The parser has no public name, but nothing public reads a pattern without compiling it.
+_PARSER = importlib.import_module("re._parser")
+_NO_END = _PARSER.MAXREPEAT
+
+
+@lru_cache(maxsize=256)
+def _parsed(pattern: str) -> Any:
+    shown = f"the pattern {_cut(pattern, MAX_VALUE_SHOWN)!r}"
+    if len(pattern) > MAX_PATTERN:
+        raise ToolSpecError(f"{shown} is longer than {MAX_PATTERN:,} characters.")
+    try:
+        parsed = _PARSER.parse(pattern)
+        used = set(_not_followed(parsed)) | ({"flags"} if parsed.state.flags & ~re.UNICODE else set())
+    except (re.error, OverflowError, RecursionError, FutureWarning) as error:
+        raise ToolSpecError(f"{shown} cannot be read: {error}.") from error
+    if used:
+        raise ToolSpecError(
+            f"{shown} cannot be checked in bounded time, as it has {', '.join(sorted(used))}."
+        )
+    return parsed
+
+
+def _not_followed(nodes: Any) -> Iterator[str]:
+    """What `_follow` does not know, in words."""
+    for operation, value in nodes:
+        match operation.name:
+            case "LITERAL" | "NOT_LITERAL" | "ANY" | "IN" | "AT":
+                continue
+            case "SUBPATTERN" if not value[1] and not value[2]:
+                inner = [value[3]]
+            case "BRANCH":
+                inner = value[1]
+            case "MAX_REPEAT" | "MIN_REPEAT":
+                inner = [value[2]]
+            case "ASSERT" | "ASSERT_NOT" if value[0] > 0:
+                inner = [value[1]]
+            case name:
+                yield {"SUBPATTERN": "flags", "GROUPREF": "a back reference"}.get(name, _words(name))
+                continue
+        for each in inner:
+            yield from _not_followed(each)
+
+
+def _words(name: str) -> str:
+    return "a look behind" if name.startswith("ASSERT") else f"a {name.lower().replace('_', ' ')}"

@@ -8,24 +8,38 @@ handed out first.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from decimal import Decimal
+from math import inf
+from typing import Any
+
 import msgspec
 
-from .arguments import parse_arguments
+from .arguments import PendingCall, PendingCalls, parse_arguments
 from .chunks import (
+    UNDECODABLE,
     CallDelta,
     Chunk,
     ChunkUsage,
+    CompletionDetails,
+    CostDetails,
     Delta,
-    Function,
+    PromptDetails,
+    ReasoningBlocks,
     decode,
     excerpt,
+    image_url,
+    is_annotation,
     lenient_chunks,
     reasoning_text,
+    size_of,
 )
-from .errors import BrokenStreamError, OutputError, UpstreamError
-from .failures import failure_of
+from .errors import BrokenStreamError, OpenRouterError, OutputError, UpstreamError
+from .failures import failure_of, redact
 from .messages import (
+    AnnotationReady,
     Event,
+    ImageReady,
     ReasoningDelta,
     RefusalDelta,
     ReplyFinished,
@@ -39,177 +53,232 @@ from .messages import (
 )
 from .sse import EventStreamDecoder
 
-MAX_TOOL_CALLS = 128
 MAX_TOKENS = 1_000_000_000
+MAX_COST = 1_000_000
+MAX_CREATED = 100_000_000_000
+MAX_MEMBERS = 150_000
+"""Commas in one event: each can cost a hundred times its size, and no model writes so many tokens."""
+MAX_ARGUMENTS, MAX_REASONING, MAX_SOURCES, MAX_PICTURES = 16_000_000, 8_000_000, 8_000_000, 32_000_000
+"""Characters of one answer that somebody must keep; text is handed out and forgotten."""
 _DONE = b"[DONE]"
-
-
-class _PendingCall:
-    """A call while it is being written. It has no ``id`` of ours until it has a name."""
-
-    __slots__ = ("id", "index", "name", "pieces", "provider_id")
-
-    def __init__(self, index: int | None, provider_id: str) -> None:
-        self.index = index
-        self.provider_id = provider_id
-        self.id = ""
-        self.name = ""
-        self.pieces: list[str] = []
+_CUT = frozenset({"length", "max_tokens", "max_output_tokens"})
 
 
 class ReplyFold:
     """Adds chunks up: ``add(chunk, events)`` appends its events, ``finish(events)`` the last ones.
 
     They append to a list of the caller's, so that events before an error are not lost with it.
-
-    Memory grows with tool arguments alone; text is handed out and forgotten.
+    What it keeps is bounded, whatever the length of the answer.
     """
 
     def __init__(self) -> None:
         self.id = ""
         self.model = ""
         self.provider = ""
+        self.created = 0
         self.reason = ""
         self.native_reason = ""
         self.usage: Usage | None = None
         self.has_content = False
         self._started = False
-        self._calls: list[_PendingCall] = []
-        self._ids: set[str] = set()
+        self._is_known = False
+        self._speaks = False
+        self._blocks: ReasoningBlocks | None = None
+        self._calls = PendingCalls()
+        self._arguments = 0
+        self._pictures = 0
+        self._sources: float = 0
 
     def add(self, chunk: Chunk, events: list[Event]) -> None:
         """Append the events of one chunk, then raise the `ProviderError` it may carry."""
+        if not self._is_known:
+            self._identify(chunk, events)
+        choices = chunk.choices
+        if choices and chunk.usage is None and chunk.error is None:
+            choice = choices[0]
+            delta = choice.delta
+            if (
+                delta is not None
+                and delta.tool_calls is None
+                and delta.reasoning is None
+                and (
+                    not (details := delta.reasoning_details) and (details is None or self._blocks is not None)
+                )
+                and (text := delta.content)
+                and choice.finish_reason is None
+                and choice.native_finish_reason is None
+                and choice.error is None
+                and delta.reasoning_content is None
+                and delta.refusal is None
+                and delta.images is None
+                and delta.annotations is None
+            ):  # what nearly every chunk is: a piece of text
+                self.has_content = True
+                events.append(TextDelta(text))
+                return
+        self._add(chunk, events)
+
+    def finish(self, events: list[Event]) -> None:
+        """Append the end of a whole answer: each call's verdict, then `ReplyFinished`."""
+        for call in self._calls.all:
+            if (held := call.arguments.close()) and call.name:
+                events.append(ToolCallDelta(call.id, held))
+            events.append(self._verdict(call, events))
+        reason = self.reason or ("tool_calls" if self._calls.all else "stop")
+        events.append(
+            ReplyFinished(
+                reason,
+                self.native_reason,
+                self.usage,
+                self.id,
+                self.model,
+                self.provider,
+                self.created,
+                None if self._blocks is None else self._blocks.merged(),
+            )
+        )
+
+    def sign(self, error: OpenRouterError) -> None:
+        """Write into an error whose answer it ended, as far as it does not say so itself."""
+        error.provider = error.provider or self.provider or None
+        error.generation_id = error.generation_id or self.id or None
+        error.detail = redact(error.detail)
+
+    def _identify(self, chunk: Chunk, events: list[Event]) -> None:
+        """Who answers: what was said first counts, and some say it late."""
+        self.id = self.id or chunk.id or ""
+        self.model = self.model or chunk.model or ""
+        self.provider = self.provider or chunk.provider or ""
+        if not self.created and chunk.created is not None and 0 < chunk.created < MAX_CREATED:
+            self.created = int(chunk.created)
+        self._is_known = bool(self.id and self.model and self.provider and self.created)
         if not self._started:
             self._started = True
-            self.id, self.model, self.provider = chunk.id or "", chunk.model or "", chunk.provider or ""
-            if chunk.error is None:
+            if not chunk.error:
                 events.append(ReplyStarted(self.id, self.model, self.provider))
-        elif chunk.provider and not self.provider:
-            self.provider = chunk.provider
+
+    def _add(self, chunk: Chunk, events: list[Event]) -> None:
         if chunk.usage is not None:
             self._use(chunk.usage)
-        error = chunk.error
-        for choice in (chunk.choices or ())[:1]:
-            delta = choice.delta or choice.message
+        error, reason = chunk.error, None
+        if chunk.choices:
+            choice = chunk.choices[0]
+            delta = choice.delta
+            if delta is None and not self.has_content:  # after deltas it would be the same answer again
+                delta = choice.message
             if delta is not None:
                 self._delta(delta, events)
-            if choice.finish_reason and not self.reason:
-                self.reason = choice.finish_reason
+            if choice.finish_reason:
+                reason = choice.finish_reason
+                self.reason = self.reason or reason
             if choice.native_finish_reason:
                 self.native_reason = choice.native_finish_reason
             error = error or choice.error
         if error:
-            raise failure_of(error, generation_id=self.id or None, provider=self.provider or None)
-        if self.reason == "error":
+            raise failure_of(error)
+        if reason == "error":
             raise UpstreamError(
-                "The provider broke the answer off with an error. Try again.",
-                provider=self.provider or None,
-                generation_id=self.id or None,
-                detail=self.native_reason,
+                "The provider broke the answer off with an error. Try again.", detail=self.native_reason
             )
 
-    def finish(self, events: list[Event]) -> None:
-        """Append the end of a whole answer: each call's verdict, then `ReplyFinished`."""
-        for call in self._calls:
-            raw = "".join(call.pieces)
-            if not call.name:
-                self._name(call, "unnamed", events)
-                events.append(
-                    ToolCallInvalid(call.id, call.name, raw, "The model called a tool without naming it.")
-                )
-                continue
-            try:
-                arguments = parse_arguments(raw)
-            except OutputError as error:
-                message = (
-                    "The tool's arguments were cut off at the length limit."
-                    if self.reason == "length"
-                    or self.native_reason.lower() in ("length", "max_output_tokens")
-                    else error.message
-                )
-                events.append(ToolCallInvalid(call.id, call.name, raw, message))
-            else:
-                events.append(ToolCallReady(call.id, call.name, arguments))
-        reason = self.reason or ("tool_calls" if self._calls else "stop")
-        events.append(
-            ReplyFinished(reason, self.native_reason, self.usage, self.id, self.model, self.provider)
+    def _use(self, said: ChunkUsage) -> None:
+        """What was said last counts, member by member: some hosts send it twice, or in pieces."""
+        known = self.usage or Usage()
+        prompt = said.prompt_tokens_details or PromptDetails()
+        completion = said.completion_tokens_details or CompletionDetails()
+        costs = said.cost_details or CostDetails()
+        self.usage = Usage(
+            _count(said.prompt_tokens, known.prompt_tokens),
+            _count(said.completion_tokens, known.completion_tokens),
+            _dollars(said.cost, known.cost),
+            _count(prompt.cached_tokens, known.cached_tokens),
+            _count(prompt.cache_write_tokens, known.cache_write_tokens),
+            _count(completion.reasoning_tokens, known.reasoning_tokens),
+            _dollars(costs.upstream_inference_cost, known.upstream_cost),
+            known.is_byok if said.is_byok is None else said.is_byok,
         )
 
-    def _use(self, usage: ChunkUsage) -> None:
-        """The last usage wins: some hosts send it twice."""
-        cost = usage.cost
-        if cost is not None and (not cost.is_finite() or cost < 0):
-            cost = None
-        self.usage = Usage(_count(usage.prompt_tokens), _count(usage.completion_tokens), cost)
-
     def _delta(self, delta: Delta, events: list[Event]) -> None:
-        if reasoning := delta.reasoning or reasoning_text(delta.reasoning_details):
-            self.has_content = True
+        before = len(events)
+        details = delta.reasoning_details
+        if reasoning := delta.reasoning or delta.reasoning_content:
+            self._speaks = True
             events.append(ReasoningDelta(reasoning))
+        elif details and not self._speaks and (reasoning := reasoning_text(details)):
+            events.append(ReasoningDelta(reasoning))
+        if details is not None:
+            self._block(details)
         if delta.content:
-            self.has_content = True
             events.append(TextDelta(delta.content))
         if delta.refusal:
-            self.has_content = True
             events.append(RefusalDelta(delta.refusal))
-        for call in delta.tool_calls or ():
+        if delta.images:
+            self._images(delta.images, events)
+        if delta.annotations:
+            self._annotations(delta.annotations, events)
+        if delta.tool_calls:
             self.has_content = True
-            self._call(call, events)
+            for call in delta.tool_calls:
+                self._call(call, events)
+        elif len(events) > before:
+            self.has_content = True
+
+    def _block(self, details: list[dict[str, Any]]) -> None:
+        blocks = self._blocks
+        if blocks is None:
+            blocks = self._blocks = ReasoningBlocks()
+        for detail in details:
+            blocks.add(detail)
+        if blocks.size > MAX_REASONING:
+            raise _too_large("reasoning", MAX_REASONING)
+
+    def _images(self, images: list[dict[str, Any]], events: list[Event]) -> None:
+        for image in images:
+            if url := image_url(image):
+                self._pictures += len(url)
+                if self._pictures > MAX_PICTURES:
+                    raise _too_large("pictures", MAX_PICTURES)
+                events.append(ImageReady(url))
+
+    def _annotations(self, annotations: list[dict[str, Any]], events: list[Event]) -> None:
+        for annotation in annotations:
+            if is_annotation(annotation) and (size := size_of(annotation)) < inf:
+                self._sources += size
+                if self._sources > MAX_SOURCES:
+                    raise _too_large("sources", MAX_SOURCES)
+                events.append(AnnotationReady(annotation))
 
     def _call(self, delta: CallDelta, events: list[Event]) -> None:
-        function = delta.function or Function()
-        call = self._route(delta, function.name or "")
-        if text := function.arguments or "":
-            call.pieces.append(text)
+        function = delta.function
+        name, text = ("", "") if function is None else (function.name or "", function.arguments or "")
+        call = self._calls.find(delta.index, delta.id or "", name)
+        if text:
+            text = call.arguments.add(text)
+            self._arguments += len(text)
+            if self._arguments > MAX_ARGUMENTS:
+                raise _too_large("tool arguments", MAX_ARGUMENTS)
         if call.name:
             if text:
                 events.append(ToolCallDelta(call.id, text))
-        elif function.name:
-            self._name(call, function.name, events)
-            if written := "".join(call.pieces):
+        elif name:
+            self._calls.name(call, name)
+            events.append(ToolCallStarted(call.id, name))
+            if written := call.arguments.text:
                 events.append(ToolCallDelta(call.id, written))
 
-    def _name(self, call: _PendingCall, name: str, events: list[Event]) -> None:
-        call.name = name
-        wanted = call.provider_id if len(call.provider_id) <= 128 else ""
-        number = self._calls.index(call)
-        while not wanted or wanted in self._ids:
-            wanted = f"call_{number}"
-            number += len(self._calls)
-        self._ids.add(wanted)
-        call.id = wanted
-        events.append(ToolCallStarted(call.id, name))
-
-    def _route(self, delta: CallDelta, name: str) -> _PendingCall:
-        """Which call a delta belongs to. Hosts send ids once or always, doubled or empty, and
-        indexes wrong or not at all: a known id decides, then an index, then what came last.
-        """
-        calls = self._calls
-        if calls and not delta.id and not name and delta.index == calls[-1].index:
-            return calls[-1]
-        if delta.id:
-            same = [call for call in calls if call.provider_id == delta.id]
-            exact = [call for call in same if call.index == delta.index]
-            if exact or (same and not name):
-                return (exact or same)[-1]
-            nameless = [call for call in calls if not call.provider_id and call.index == delta.index]
-            if nameless and not same and not (name and nameless[-1].name):
-                nameless[-1].provider_id = delta.id
-                return nameless[-1]
-            return self._open(delta)
-        if delta.index is not None:
-            at_index = [call for call in calls if call.index == delta.index]
-            return at_index[-1] if at_index else self._open(delta)
-        if calls and not (name and calls[-1].name):
-            return calls[-1]
-        return self._open(delta)
-
-    def _open(self, delta: CallDelta) -> _PendingCall:
-        if len(self._calls) >= MAX_TOOL_CALLS:
-            raise UpstreamError(f"The model called more than {MAX_TOOL_CALLS} tools in one answer.")
-        call = _PendingCall(delta.index, delta.id or "")
-        self._calls.append(call)
-        return call
+    def _verdict(self, call: PendingCall, events: list[Event]) -> ToolCallReady | ToolCallInvalid:
+        raw = call.arguments.text
+        if not call.name:
+            self._calls.name(call, "unnamed")
+            events.append(ToolCallStarted(call.id, call.name))
+            return ToolCallInvalid(call.id, call.name, raw, "The model called a tool without naming it.")
+        try:
+            return ToolCallReady(call.id, call.name, parse_arguments(raw))
+        except OutputError as error:
+            message = error.message
+            if self.reason == "length" or self.native_reason.lower() in _CUT:
+                message = "The tool's arguments were cut off at the length limit."
+            return ToolCallInvalid(call.id, call.name, raw, message)
 
 
 class ReplyDecoder:
@@ -228,15 +297,26 @@ class ReplyDecoder:
         """Append the events in these bytes, in order, then raise the error they may end in."""
         if self.done:
             return
-        for payload in self._payloads.feed(data):
-            self._payload(payload, events)
-            if self.done:
-                return
+        try:
+            for payload in self._payloads.feed(data):
+                self._payload(payload, events)
+                if self.done:
+                    return
+        except OpenRouterError as error:
+            self.fold.sign(error)
+            raise
 
     def close(self, events: list[Event]) -> None:
         """The end of the bytes."""
         if self.done:
             return
+        try:
+            self._close(events)
+        except OpenRouterError as error:
+            self.fold.sign(error)
+            raise
+
+    def _close(self, events: list[Event]) -> None:
         for payload in self._payloads.close():
             # Without its blank line an event may be cut short: only a whole one counts.
             if payload.strip() == _DONE or _is_json(payload):
@@ -251,9 +331,11 @@ class ReplyDecoder:
             raise UpstreamError("The provider closed the connection without an answer. Try again.")
 
     def _payload(self, payload: bytes, events: list[Event]) -> None:
+        if len(payload) > MAX_MEMBERS and payload.count(b",") > MAX_MEMBERS:
+            raise UpstreamError("The provider sent an event with too much in it.")
         try:
             chunk = decode(payload)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        except UNDECODABLE:
             self._odd_payload(payload.strip(), events)
         else:
             self.fold.add(chunk, events)
@@ -273,26 +355,48 @@ class ReplyDecoder:
 def decode_completion(body: bytes, events: list[Event]) -> None:
     """Append the events of an answer that came as one JSON body, then raise the error it may carry."""
     fold = ReplyFold()
-    text = body.strip()
-    if not text:
-        raise UpstreamError("The provider sent an empty answer. Try again.")
-    for chunk in lenient_chunks(text):
-        if not chunk.choices and not chunk.error:
-            raise UpstreamError(
-                "The provider sent an answer without content. Try again.", detail=excerpt(text)
-            )
-        fold.add(chunk, events)
+    text = body.strip().removeprefix(b"\xef\xbb\xbf").lstrip()
+    try:
+        if not text:
+            raise UpstreamError("The provider sent an empty answer. Try again.")
+        for chunk in _chunks(text):
+            if not chunk.choices and not chunk.error:
+                raise UpstreamError(
+                    "The provider sent an answer without content. Try again.", detail=excerpt(text)
+                )
+            fold.add(chunk, events)
+    except OpenRouterError as error:
+        fold.sign(error)
+        raise
     fold.finish(events)
 
 
-def _count(tokens: int | None) -> int:
+def _chunks(text: bytes) -> Iterable[Chunk]:
+    try:
+        return (decode(text),)
+    except UNDECODABLE:
+        return lenient_chunks(text)
+
+
+def _too_large(what: str, limit: int) -> UpstreamError:
+    return UpstreamError(f"The answer is too large: its {what} are more than {limit:,} characters.")
+
+
+def _count(tokens: int | None, known: int) -> int:
     """A number of tokens that can be one: no answer has a billion."""
-    return tokens if tokens is not None and 0 <= tokens < MAX_TOKENS else 0
+    return tokens if tokens is not None and 0 <= tokens < MAX_TOKENS else known
+
+
+def _dollars(cost: Decimal | None, known: Decimal | None) -> Decimal | None:
+    """A sum that can be one, exactly as it was written; nothing that takes pages to print."""
+    if cost is None or not cost.is_finite() or not 0 <= cost < MAX_COST:
+        return known
+    return cost if len(cost.as_tuple().digits) <= 50 and (not cost or cost.adjusted() >= -50) else known
 
 
 def _is_json(payload: bytes) -> bool:
     try:
         msgspec.json.decode(payload)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+    except UNDECODABLE:
         return False
     return True

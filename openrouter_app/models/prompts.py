@@ -9,8 +9,8 @@ from django.db import models
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from ..engine.errors import TemplateError
 from ..engine.chat_prompts import MessagesPlaceholder, prompt_row
+from ..engine.errors import TemplateError
 from .fields import JSONTextField
 
 

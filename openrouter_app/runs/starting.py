@@ -16,9 +16,9 @@ from django.contrib.auth import get_user_model
 from django.db import IntegrityError, transaction
 from django.utils.translation import gettext as _
 
+from ..engine.chat_prompts import MessagesPlaceholder, format_rows, prompt_row
 from ..engine.errors import OpenRouterError
 from ..engine.messages import Message
-from ..engine.chat_prompts import MessagesPlaceholder, format_rows, prompt_row
 from ..models import DEFAULT_LABEL, Chain, ChainVersion, Owner, Run
 from .refusals import Refused
 

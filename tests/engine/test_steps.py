@@ -295,9 +295,9 @@ async def test_r11_router_chooses_a_step():
 
     assert await faces(make, [1, 10, 0], "batch") == [2, 100, -1]
     assert await faces(make, 1, "invoke") == 2
-    assert await faces(lambda: Says("a", "b") | Router(lambda text: FunctionStep(str.upper)), "x", "stream") == [
-        "AB"
-    ]
+    assert await faces(
+        lambda: Says("a", "b") | Router(lambda text: FunctionStep(str.upper)), "x", "stream"
+    ) == ["AB"]
     assert repr(Router(echo)) == "Router(echo)"
 
 

@@ -7,9 +7,9 @@ import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
-import httpx
 import pytest
 
+from openrouter_app.engine.client import httpx
 from openrouter_app.testing import ErrorReply, FakeOpenRouter, Reply, ToolCallScript, simulated_reply
 
 KEY = "sk-or-v1-very-secret"

@@ -27,7 +27,9 @@ def batch_flow(
     if len(every) < 2:
         every = (every or [{}]) * len(inputs)
     if len(every) != len(inputs):
-        raise UsageError(f"There are {len(inputs)} inputs and {len(every)} options: give none, one, or as many.")
+        raise UsageError(
+            f"There are {len(inputs)} inputs and {len(every)} options: give none, one, or as many."
+        )
     return _batch(step, inputs, every, max_concurrency, return_errors)
 
 

@@ -48,7 +48,7 @@ class FunctionStep(Step[Any]):
 
 
 class Router(Step[Any]):
-    """A function of the input that answers the step to run on it: ``Router(lambda x: short if ... else long)``.
+    """A function of the input that answers the step to run on it: ``Router(lambda x: short if x else long)``.
 
     Whatever it answers that is no step, dict or function is the result itself.
     """

@@ -21,7 +21,7 @@ from ..tools import ToolChoice, ToolSpec
 from ..wire import ReplyDecoder, decode_completion
 from .steps import Call, Step, Upstream
 
-MAX_BODY = 16_000_000
+MAX_BODY = 12_000_000
 MAX_ERROR_BODY = 100_000
 MAX_RETRY_AFTER = 30
 """Seconds that a provider may ask for; beyond that its error is raised at once."""
@@ -271,18 +271,18 @@ def _pause(error: OpenRouterError, attempt: int) -> float | None:
 
 def _body(connection: Connection | AsyncConnection, limit: int, clock: _Clock, *, cut: bool = False) -> Any:
     """All bytes of a body: at most ``limit``, then it is cut or refused."""
-    pieces: list[bytes] = []
-    size = 0
-    while data := (yield Read(connection, clock.due)):
-        pieces.append(data)
-        size += len(data)
-        if size > limit:
+    body = bytearray()
+    read = Read(connection, clock.due)
+    while data := (yield read):
+        body += data
+        if len(body) > limit:
             if cut:
                 break
+            body.clear()  # the error's traceback would keep it
             raise UpstreamError("The provider sent an answer that is too large.")
         if time.monotonic() > clock.due:
             raise clock.expired()
-    return b"".join(pieces)
+    return bytes(body)
 
 
 def _spec(tool: Any) -> ToolSpec:

@@ -62,11 +62,7 @@ class Retry(Step[Out]):
                 yield from attempt.flow()
                 return
             except Exception as error:
-                if (
-                    number == self.attempts
-                    or (attempt.shown and not self.reset)
-                    or not self.retry_if(error)
-                ):
+                if number == self.attempts or (attempt.shown and not self.reset) or not self.retry_if(error):
                     raise
                 pause = self._pause(number, error)
             if attempt.shown:
@@ -110,7 +106,7 @@ class Fallbacks(Step[Out]):
 
     def flow(self, upstream: Upstream, call: Call) -> Flow:
         value = yield from upstream.value()
-        first: Exception | None = None
+        failures: list[Exception] = []
         shown = False
         for step in self.steps:
             if shown:
@@ -122,9 +118,9 @@ class Fallbacks(Step[Out]):
             except Exception as error:
                 if (attempt.shown and not self.reset) or (self.fallback_if and not self.fallback_if(error)):
                     raise
-                first, shown = first or error, attempt.shown
-        assert first is not None
-        raise _all_failed(first, len(self.steps))
+                failures.append(error)
+                shown = attempt.shown
+        raise _all_failed(failures)
 
     def __repr__(self) -> str:
         return f"{self.steps[0]!r}.with_fallbacks({', '.join(map(repr, self.steps[1:]))})"
@@ -156,11 +152,12 @@ class _Attempt:
         return (item,)
 
 
-def _all_failed(error: Exception, count: int) -> Exception:
-    """The error, its sentence saying that it was the first of several."""
-    if count == 1 or not isinstance(error, OpenRouterError):
-        return error
-    said = copy.copy(error)
-    said.message = f"All {count} steps failed. First error: {error.message}"
+def _all_failed(failures: Sequence[Exception]) -> Exception:
+    """The first error, its sentence saying that it was the first of several."""
+    first = failures[0]
+    if len(failures) == 1 or not isinstance(first, OpenRouterError):
+        return first
+    said = copy.copy(first)
+    said.message = f"All {len(failures)} steps failed. First error: {first.message}"
     said.args = (said.message,)
     return said

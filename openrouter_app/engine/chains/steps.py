@@ -164,7 +164,9 @@ def to_step(value: Any) -> Step[Any]:
     """`as_step`. Raises `UsageError` for what is none."""
     step = as_step(value)
     if step is None:
-        raise UsageError(f"A chain is made of steps, dicts of steps and functions, not {type(value).__name__}.")
+        raise UsageError(
+            f"A chain is made of steps, dicts of steps and functions, not {type(value).__name__}."
+        )
     return step
 
 

@@ -15,7 +15,6 @@ from ..errors import OpenRouterError, OutputError, ToolError, UsageError
 from ..flows import Flow, Fork, Invoke, Next, pump
 from ..loops import LoopState, Reason, ToolFinished, ToolRunning, ids_of, unanswered, with_unique_id
 from ..messages import (
-    AIMessage,
     Message,
     Reset,
     ToolCall,
@@ -24,7 +23,6 @@ from ..messages import (
     ToolCallReady,
     ToolCallStarted,
     ToolMessage,
-    Usage,
 )
 from ..replies import ReplyBuilder
 from ..requests import messages_of
