@@ -437,7 +437,7 @@ async def test_options_that_the_chain_allows_reach_the_model(provider, visitor):
     provider.reply("x")
     await runs.wait(await start(visitor, options={"temperature": 0.25}))
     assert provider.requests[0].json["temperature"] == 0.25
-    assert provider.requests[0].json["max_tokens"] == 5
+    assert provider.requests[0].json["max_completion_tokens"] == 5
 
 
 async def test_somebody_elses_run_does_not_exist(provider, visitor):

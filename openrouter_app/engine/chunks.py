@@ -174,7 +174,7 @@ class ReasoningBlocks:
         if detail != self._like:  # nearly always it differs in its text alone
             self._like = detail
             self._block = self._find(kind, detail, text)
-            self.size += self._block.take(detail)
+            self.size += self._block.take(detail, text)
         if isinstance(text, str):
             self._block.text.write(text)
             self.size += len(text)
@@ -223,10 +223,12 @@ class _Block:
         is_new_id = id and id != known("id")
         return bool((is_new_id and (text or known("id"))) or (text and known("signature")))
 
-    def take(self, detail: dict[str, Any]) -> float:
+    def take(self, detail: dict[str, Any], text: Any) -> float:
         """The other members of a fragment: of each, the last that says something counts."""
         members = self._members
         added: float = 0
+        if text == "":
+            members.setdefault(self._grows, "")
         for name, value in detail.items():
             if name not in members or (value not in (None, "") and value != members[name]):
                 size = size_of(value)

@@ -7,7 +7,9 @@ provider may echo anything, another customer's text and our key included.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import msgspec
@@ -22,11 +24,17 @@ from .errors import (
     UpstreamError,
 )
 
+MAX_DETAIL = 2000
 _KEY = re.compile(r"(?i)(sk-[\w-]{2})[\w-]{6,}|(bearer\s+)\S+")
 _AFFORD = re.compile(r"can only afford (\d{1,12})")
-_RETRYABLE = frozenset({408, 429, 502, 503, 504, 524, 529})
+_RETRYABLE = frozenset({408, 429, 502, 503, 504, 520, 521, 522, 523, 524, 529})
+_DAY = 86_400
+_PAGE = re.compile(rb"\s*<(?:!doctype|html|head|body)\b", re.IGNORECASE)
 
-_VERDICTS: dict[int, tuple[type[ProviderError], str]] = {
+_Verdict = tuple[type[ProviderError], str]
+
+_TOO_LONG = "The conversation is too long for this model."
+_VERDICTS: dict[int, _Verdict] = {
     400: (
         BadRequestError,
         "The provider refused the request: the model, an option or the length does not fit.",
@@ -45,7 +53,71 @@ _VERDICTS: dict[int, tuple[type[ProviderError], str]] = {
     524: (UpstreamError, "The model's provider took too long. Try again."),
     529: (UpstreamError, "The model's provider is overloaded. Try again later."),
 }
-_OTHERWISE = (UpstreamError, "The provider reported an error. Try again later.")
+_OTHERWISE: _Verdict = (UpstreamError, "The provider reported an error. Try again later.")
+_REDIRECT = (
+    "The base URL redirects to another address. The key was sent to no other host: "
+    "give the address it leads to as the base URL."
+)
+_WEB_PAGE = "A web page came instead of an answer. Check the base URL."
+
+_TYPES: dict[str, int | _Verdict] = {
+    "context_length_exceeded": (BadRequestError, _TOO_LONG),
+    "string_too_long": (BadRequestError, _TOO_LONG),
+    "max_tokens_exceeded": (BadRequestError, "The answer reached the length limit before it was complete."),
+    "token_limit_exceeded": (BadRequestError, "The answer would be longer than OpenRouter allows here."),
+    "authentication": 401,
+    "permission_denied": 403,
+    "payment_required": 402,
+    "rate_limit_exceeded": 429,
+    "provider_overloaded": 529,
+    "provider_unavailable": 502,
+    "invalid_request": 400,
+    "invalid_prompt": 400,
+    "not_found": 404,
+    "precondition_failed": 400,
+    "payload_too_large": 413,
+    "unprocessable": 422,
+    "content_policy_violation": (ForbiddenError, "A content filter refused the input or the answer."),
+    "refusal": (ForbiddenError, "The model refused this input."),
+    "invalid_image": (BadRequestError, "A picture in the conversation cannot be read."),
+    "image_too_large": (BadRequestError, "A picture in the conversation is too large for this model."),
+    "image_too_small": (BadRequestError, "A picture in the conversation is too small for this model."),
+    "unsupported_image_format": (BadRequestError, "The model does not take a picture of this format."),
+    "image_not_found": (BadRequestError, "A picture in the conversation was not found at its address."),
+    "image_download_failed": (BadRequestError, "A picture in the conversation could not be downloaded."),
+    "timeout": 504,
+    # what `availability` says: why no provider served the model
+    "model_not_found": (BadRequestError, "OpenRouter knows no model of this name."),
+    "wrong_endpoint": (BadRequestError, "This model cannot chat: it is served in another way."),
+    "no_endpoints": (BadRequestError, "No provider serves this model at the moment."),
+    "model_deprecated": (BadRequestError, "This model is not served any more."),
+    "model_unavailable_upstream": (BadRequestError, "The model's provider does not serve it any more."),
+    "free_variant_ended": (BadRequestError, "This model is not free any more."),
+    "region_restricted": (ForbiddenError, "This model is not served in this region."),
+    "privacy_restricted": (
+        BadRequestError,
+        "No provider of this model keeps to the privacy settings of the OpenRouter account.",
+    ),
+    "constraint_filtered": (
+        BadRequestError,
+        "No provider of this model fits the chain's conditions for providers.",
+    ),
+    "capacity_exhausted": (
+        RateLimitError,
+        "All providers of this model are busy at the moment. Wait a little, then try again.",
+    ),
+    "temporarily_unavailable": 503,
+}
+"""The words OpenRouter documents: the status each stands for, or an error with a sentence of its own."""
+
+_GAPS = (
+    ("tool_choice", "No provider of this model can be told which tool to use."),
+    ("tool use", "No provider of this model can use tools."),
+    ("data policy", "No provider of this model keeps to the privacy settings of the OpenRouter account."),
+    ("image input", "No provider of this model takes pictures."),
+    ("requested parameters", "No provider of this model takes all the options of the chain."),
+)
+"""What OpenRouter's 404 says, and what that means: the model is there, but cannot do this."""
 
 
 def redact(text: str) -> str:
@@ -55,6 +127,10 @@ def redact(text: str) -> str:
 
 def failure_of_response(status: int, headers: Mapping[str, str], body: bytes) -> ProviderError:
     """The error an HTTP answer stands for: OpenRouter's JSON, another server's, or an HTML page."""
+    named = {name.lower(): value for name, value in headers.items()}
+    if 300 <= status < 400:
+        target = f"Location: {named.get('location', '')}"
+        return UpstreamError(_REDIRECT, status=status, retryable=False, detail=redact(target)[:MAX_DETAIL])
     try:
         payload = msgspec.json.decode(body)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
@@ -62,7 +138,12 @@ def failure_of_response(status: int, headers: Mapping[str, str], body: bytes) ->
     error = payload.get("error") if isinstance(payload, dict) else None
     if error is None:
         error = {"message": body[:500].decode("utf-8", "replace")}
-    return failure_of(error, status=status, headers=headers)
+    failure = failure_of(
+        error, status=status, headers=named, generation_id=named.get("x-generation-id") or None
+    )
+    if _PAGE.match(body) and isinstance(failure, (BadRequestError, ForbiddenError)):
+        return BadRequestError(_WEB_PAGE, status=status, detail=failure.detail)
+    return failure
 
 
 def failure_of(
@@ -73,60 +154,84 @@ def failure_of(
     generation_id: str | None = None,
     provider: str | None = None,
 ) -> ProviderError:
-    """The error that an ``error`` member stands for. Its ``code`` may be a number, a word or absent."""
-    details = error if isinstance(error, dict) else {"message": str(error)}
+    """The error that an ``error`` member stands for. Its ``code`` may be a number, a word or absent.
+
+    What ``availability`` says decides, then the type of the error, then the status; the first of
+    them that says whether trying again can help is believed.
+    """
+    details = error if isinstance(error, dict) else {"message": error}
+    metadata = _mapping(details, "metadata")
+    availability = _mapping(details, "availability")
+    message = _words(details.get("message"))
     found = status if status is not None and status >= 400 else _status(details)
-    metadata = details.get("metadata")
-    metadata = metadata if isinstance(metadata, dict) else {}
-    availability = details.get("availability")
-    retryable = availability.get("retryable") if isinstance(availability, dict) else None
-    like = 400 if found is not None and found not in _VERDICTS and 400 <= found < 500 else found
-    kind, sentence = _VERDICTS.get(like or 0, _OTHERWISE)
+    types = (availability.get("code"), details.get("error_type"), metadata.get("error_type"), details.get("code"))
+    word = next((word for word in types if isinstance(word, str) and word in _TYPES), "")
+    verdict = _TYPES.get(word, found or 0)
+    like = verdict if isinstance(verdict, int) else found
+    kind, sentence = _of_status(verdict, message) if isinstance(verdict, int) else verdict
+    retryable = availability.get("retryable")
+    if not isinstance(retryable, bool):
+        retryable = like in _RETRYABLE if isinstance(verdict, int) and like else None
     named = metadata.get("provider_name")
     failure = kind(
         sentence,
         status=found,
-        provider=named if isinstance(named, str) else provider,
+        provider=named if isinstance(named, str) and named else provider,
         generation_id=generation_id,
-        retry_after=_retry_after(headers or {}, metadata),
-        retryable=retryable
-        if isinstance(retryable, bool)
-        else (None if found is None else found in _RETRYABLE),
-        detail=_detail(details, metadata),
+        retryable=retryable,
+        detail=_detail(message, details, metadata),
     )
-    if isinstance(failure, CreditError) and (afford := _AFFORD.search(str(details.get("message", "")))):
+    said = [headers or {}, _mapping(metadata, "headers"), {"retry-after": availability.get("retry_after")}]
+    failure.retry_after = _retry_after(said, is_limit=isinstance(failure, RateLimitError))
+    if isinstance(failure, CreditError) and (afford := _AFFORD.search(message)):
         failure.affordable_tokens = int(afford.group(1))
     return failure
+
+
+def _mapping(value: Mapping[str, Any], name: str) -> dict[str, Any]:
+    found = value.get(name)
+    return found if isinstance(found, dict) else {}
+
+
+def _words(value: Any) -> str:
+    """What a member says, whatever its type: text as it is, of anything else its JSON."""
+    if value is None or isinstance(value, str):
+        return value or ""
+    try:
+        return msgspec.json.encode(value).decode()
+    except (TypeError, ValueError, RecursionError):
+        return ""
 
 
 def _status(details: Mapping[str, Any]) -> int | None:
     for member in ("code", "http_status"):
         value = details.get(member)
         if isinstance(value, str) and value.isdecimal() and len(value) == 3:
-            return int(value)
+            value = int(value)
         if isinstance(value, int) and not isinstance(value, bool) and 400 <= value <= 599:
             return value
     return None
 
 
-def _retry_after(headers: Mapping[str, str], metadata: Mapping[str, Any]) -> float | None:
-    """Seconds, from the ``Retry-After`` header (of the answer, or as repeated in its metadata)."""
-    nested = metadata.get("headers")
-    for source in (headers, nested if isinstance(nested, dict) else {}):
-        for name, value in source.items():
-            if name.lower() == "retry-after":
-                try:
-                    seconds = float(value)
-                except (TypeError, ValueError, OverflowError):
-                    continue
-                if 0 <= seconds < 86_400:
-                    return seconds
-    return None
+def _of_status(status: int, message: str) -> _Verdict:
+    if status == 404:
+        said = message.lower()
+        for words, sentence in _GAPS:
+            if words in said:
+                return BadRequestError, sentence
+    if status not in _VERDICTS and 400 <= status < 500:
+        status = 400
+    return _VERDICTS.get(status, _OTHERWISE)
 
 
-def _detail(details: Mapping[str, Any], metadata: Mapping[str, Any]) -> str:
-    said = [str(details.get("message", "")), str(details.get("code", ""))]
-    raw = metadata.get("raw")
-    if raw:
-        said.append(str(raw))
-    return redact(" | ".join(part for part in said if part))[:2000]
+def _retry_after(said: list[Mapping[str, Any]], *, is_limit: bool) -> float | None:
+    """Seconds to wait: ``Retry-After``, in seconds or as a date, of the answer or repeated in its body;
+    at a limit else when it is lifted, which OpenRouter says in milliseconds since 1970.
+
+    A date is read by the clock of who wrote it, where that said what time it was.
+    """
+    headers = [{name.lower(): value for name, value in source.items()} for source in said]
+    waits = [_seconds(source.get("retry-after"), headers) for source in headers]
+    if is_limit:
+        waits += [_until(source.get("x-ratelimit-reset"), headers) for source in headers]
+    return next((wait for wait in waits if wait is not None and 0 <= wait < _DAY), None)

@@ -29,8 +29,7 @@ from collections.abc import Callable
 from typing import Any, cast
 
 from .errors import OutputError, PartialJSONError
-from .partial_json import END, KEY, MAX_LENGTH, MISSING, SCALAR, STRING, Operation, PartialJSON, merge
-from .partial_json import VALUE as VALUE_NEXT
+from .partial_json import END, KEY, MAX_LENGTH, MISSING, SCALAR, STRING, VALUE, Operation, PartialJSON, merge
 
 MAX_PATH = 1_000
 """Characters of the path of a value that can grow; every operation below it repeats them."""
@@ -39,7 +38,8 @@ PORTION = 64
 """Characters of a candidate's first portion; each later one is as long as all before."""
 
 # What is read now.
-CONTENT, PROSE, INFO, LINE, VALUE, REST, DONE = "content", "prose", "info", "line", "value", "rest", "done"
+CONTENT, PROSE, INFO, LINE = "content", "prose", "info", "line"
+CANDIDATE, REST, DONE = "candidate", "rest", "done"
 
 _CONTENT = re.compile(r"[^ \t\r\n\ufeff]")
 _SCALARS = '"-0123456789tfn'
@@ -248,7 +248,7 @@ class JSONText:
 
     def _begin(self, *, is_first: bool, is_fenced: bool, is_scalar: bool = False) -> None:
         self._candidate = _Candidate(is_first, is_fenced, is_scalar)
-        self._origin, self._before, self._state = self._at, [], VALUE
+        self._origin, self._before, self._state = self._at, [], CANDIDATE
 
     def _read_value(self) -> None:
         candidate, begin = cast(_Candidate, self._candidate), self._at
@@ -336,7 +336,7 @@ _READERS: dict[str, Callable[[JSONText], None]] = {
     PROSE: JSONText._read_prose,
     INFO: JSONText._read_info,
     LINE: JSONText._read_line,
-    VALUE: JSONText._read_value,
+    CANDIDATE: JSONText._read_value,
     REST: JSONText._read_rest,
 }
 
@@ -374,7 +374,7 @@ class _Candidate(PartialJSON):
         if not self.is_solid and not self.is_scalar:
             value = self.value
             if isinstance(value, dict):
-                self.is_solid = bool(value) or self._state in (VALUE_NEXT, SCALAR)
+                self.is_solid = bool(value) or self._state in (VALUE, SCALAR)
             else:
                 self.is_solid = len(value) > 8 or any(type(item) is not int for item in value)
 

@@ -121,6 +121,20 @@ class Signature:
         return typed
 
 
+def keyword_arguments(function: Callable[..., Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Of these, what the function takes by name; what `functools.partial` has bound, it takes no more."""
+    _inner, bound = _unwrapped(function)
+    free = {name: value for name, value in values.items() if name not in bound}
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):  # some functions written in C
+        return free
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+        return free
+    named = {parameter.name for parameter in parameters if parameter.kind not in _NO_NAME}
+    return {name: value for name, value in free.items() if name in named}
+
+
 def _unwrapped(function: Callable[..., Any]) -> tuple[Any, frozenset[str]]:
     """The function that was written, below methods, decorators and partials, and the names these bound."""
     inner: Any = function
@@ -157,7 +171,7 @@ def _parameters(
             yield parameter
 
 
-_NO_NAME = {
+_NO_NAME: dict[Any, str] = {
     inspect.Parameter.POSITIONAL_ONLY: "remove the '/' behind it",
     inspect.Parameter.VAR_POSITIONAL: "take a list instead",
     inspect.Parameter.VAR_KEYWORD: "write its names out, or take a dict",
@@ -273,8 +287,8 @@ def _make_strict(schema: dict[str, Any], called: str) -> None:
         for name, property_ in node["properties"].items():
             if name not in node.get("required", ()) and not _takes_null(property_, schema.get("$defs", {})):
                 raise ToolSpecError(
-                    f"{called}: '{node.get('title', path[-1])}.{name}' need not be given, but a strict schema "
-                    "asks for every field. Take its default away, let it be None, or do without strict.",
+                    f"{called}: '{node.get('title', path[-1])}.{name}' need not be given, but a strict "
+                    "schema asks for all fields. Take its default away, let it be None, or do without strict.",
                     path=(*path, "properties", name),
                 )
         node["required"] = list(node["properties"])

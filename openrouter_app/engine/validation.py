@@ -315,17 +315,17 @@ def _follow(start: _State, text: str, position: int, *, anywhere: bool = False) 
 def _fits(kind: str, value: Any, char: str) -> bool:
     match kind:
         case "LITERAL":
-            return ord(char) == value
+            return bool(ord(char) == value)
         case "NOT_LITERAL":
-            return ord(char) != value
+            return bool(ord(char) != value)
         case "ANY":
             return char != "\n"
         case "RANGE":
             return bool(value[0] <= ord(char) <= value[1])
         case "CATEGORY":
             wanted, _, category = value.name.rpartition("_")
-            return _CATEGORIES[category](char) != wanted.endswith("NOT")
-    negated = value[0][0].name == "NEGATE"
+            return bool(_CATEGORIES[category](char) != wanted.endswith("NOT"))
+    negated: bool = value[0][0].name == "NEGATE"
     return negated != any(_fits(item.name, inner, char) for item, inner in value[negated:])
 
 

@@ -50,7 +50,11 @@ class ReplyOptions(TypedDict, total=False):
 
 
 class Scripting:
-    """A queue of scripts, and a ``default`` responder for requests nobody scripted an answer for."""
+    """A queue of scripts, and a ``default`` responder for requests nobody scripted an answer for.
+
+    A request that was refused and comes again word for word is a retry: where nothing more is scripted it
+    is refused again in the same way.
+    """
 
     default: Responder
 
@@ -58,6 +62,7 @@ class Scripting:
         self.default = default
         self._changed = threading.Condition()
         self._queue: deque[Script | Responder] = deque()
+        self._refused: tuple[JSONObject, Script] | None = None
 
     def reply(
         self,
@@ -197,8 +202,26 @@ class Scripting:
         """Forget what is queued."""
         with self._changed:
             self._queue.clear()
+            self._refused = None
 
     def _next(self, request: JSONObject) -> Script:
         with self._changed:
-            answer = self._queue.popleft() if self._queue else self.default
-        return answer if isinstance(answer, Reply | ErrorReply | RawReply) else answer(request)
+            if self._queue:
+                answer = self._queue.popleft()
+            elif self._refused is not None and self._refused[0] == request:
+                return self._refused[1]
+            else:
+                answer = self.default
+            script = answer if isinstance(answer, Reply | ErrorReply | RawReply) else None
+            self._refused = None if script is None or _says_something(script) else (request, script)
+        return answer(request) if script is None else script  # type: ignore[operator]
+
+
+def _says_something(script: Script) -> bool:
+    """Whether a model's content comes in it; if not, a client may well ask again."""
+    match script:
+        case Reply(pieces=(first, *_)):
+            return not isinstance(first, StreamError | Cut | End)
+        case RawReply(status=None) | ErrorReply():
+            return False
+    return True
