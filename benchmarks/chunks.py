@@ -59,8 +59,8 @@ def measure(streams: Streams, plan: Plan) -> Section:
     near_text = prose(
         f"""`prompt | model | parser` streams {plan.chunks:,} chunks from a server in another process and
         the text is joined, against httpx and a typed msgspec decoder alone: its floor, without events,
-        errors or tools. Each event is an HTTP chunk, a send and a packet of its own, flat out. "fast": over aiohttp, on
-        uvloop; httpx hands out each event by itself, aiohttp what has come together."""
+        errors or tools. Each event is an HTTP chunk, a send and a packet of its own, flat out. "fast":
+        over aiohttp, on uvloop; httpx hands out each event by itself, aiohttp what has come together."""
     )
     peers_text = prose(
         f"""The peers stream the same bytes and join the same text, each with its own client on asyncio's

@@ -187,3 +187,9 @@ class PartialJSONError(OutputError):
     def __init__(self, message: str, *, position: int = 0) -> None:
         super().__init__(message)
         self.position = position
+
+
+class ToolError(OpenRouterError):
+    """A tool's function raises it to tell the model why it has no result; any other error is not told."""
+
+    code = "provider"

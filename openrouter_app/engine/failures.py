@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from typing import Any
 
@@ -53,18 +53,19 @@ _VERDICTS: dict[int, _Verdict] = {
     524: (UpstreamError, "The model's provider took too long. Try again."),
     529: (UpstreamError, "The model's provider is overloaded. Try again later."),
 }
+_AFFORDABLE = "There is not enough credit on the OpenRouter account for an answer of this length."
 _OTHERWISE: _Verdict = (UpstreamError, "The provider reported an error. Try again later.")
 _REDIRECT = (
     "The base URL redirects to another address. The key was sent to no other host: "
     "give the address it leads to as the base URL."
 )
+_PAGE_STATUSES = frozenset({400, 403, 404, 405})
 _WEB_PAGE = "A web page came instead of an answer. Check the base URL."
 
 _TYPES: dict[str, int | _Verdict] = {
     "context_length_exceeded": (BadRequestError, _TOO_LONG),
     "string_too_long": (BadRequestError, _TOO_LONG),
     "max_tokens_exceeded": (BadRequestError, "The answer reached the length limit before it was complete."),
-    "token_limit_exceeded": (BadRequestError, "The answer would be longer than OpenRouter allows here."),
     "authentication": 401,
     "permission_denied": 403,
     "payment_required": 402,
@@ -141,8 +142,10 @@ def failure_of_response(status: int, headers: Mapping[str, str], body: bytes) ->
     failure = failure_of(
         error, status=status, headers=named, generation_id=named.get("x-generation-id") or None
     )
-    if _PAGE.match(body) and isinstance(failure, (BadRequestError, ForbiddenError)):
-        return BadRequestError(_WEB_PAGE, status=status, detail=failure.detail)
+    if status in _PAGE_STATUSES and _PAGE.match(body):
+        failure = BadRequestError(
+            _WEB_PAGE, status=status, generation_id=failure.generation_id, detail=failure.detail
+        )
     return failure
 
 
@@ -160,32 +163,39 @@ def failure_of(
     them that says whether trying again can help is believed.
     """
     details = error if isinstance(error, dict) else {"message": error}
-    metadata = _mapping(details, "metadata")
-    availability = _mapping(details, "availability")
-    message = _words(details.get("message"))
+    metadata, availability = _mapping(details, "metadata"), _mapping(details, "availability")
     found = status if status is not None and status >= 400 else _status(details)
-    types = (availability.get("code"), details.get("error_type"), metadata.get("error_type"), details.get("code"))
-    word = next((word for word in types if isinstance(word, str) and word in _TYPES), "")
+    word = _first_known(
+        availability.get("code"), details.get("error_type"), metadata.get("error_type"), details.get("code")
+    )
     verdict = _TYPES.get(word, found or 0)
-    like = verdict if isinstance(verdict, int) else found
-    kind, sentence = _of_status(verdict, message) if isinstance(verdict, int) else verdict
+    like = verdict if isinstance(verdict, int) else 0
+    kind, sentence = _of_status(verdict) if isinstance(verdict, int) else verdict
+    if 404 in (found, like):
+        message = _words(details.get("message")).lower()
+        sentence = next((gap for words, gap in _GAPS if words in message), sentence)
+    detail = _detail(details, metadata, word)
+    afford = _AFFORD.search(detail) if kind is CreditError else None
     retryable = availability.get("retryable")
     if not isinstance(retryable, bool):
-        retryable = like in _RETRYABLE if isinstance(verdict, int) and like else None
+        retryable = like in _RETRYABLE if like else None
     named = metadata.get("provider_name")
     failure = kind(
-        sentence,
+        _AFFORDABLE if afford else sentence,
         status=found,
         provider=named if isinstance(named, str) and named else provider,
         generation_id=generation_id,
+        retry_after=_retry_after(headers or {}, metadata, availability, is_limit=kind is RateLimitError),
         retryable=retryable,
-        detail=_detail(message, details, metadata),
+        detail=detail,
     )
-    said = [headers or {}, _mapping(metadata, "headers"), {"retry-after": availability.get("retry_after")}]
-    failure.retry_after = _retry_after(said, is_limit=isinstance(failure, RateLimitError))
-    if isinstance(failure, CreditError) and (afford := _AFFORD.search(message)):
+    if afford and isinstance(failure, CreditError):
         failure.affordable_tokens = int(afford.group(1))
     return failure
+
+
+def _first_known(*words: object) -> str:
+    return next((word for word in words if isinstance(word, str) and word in _TYPES), "")
 
 
 def _mapping(value: Mapping[str, Any], name: str) -> dict[str, Any]:
@@ -213,25 +223,58 @@ def _status(details: Mapping[str, Any]) -> int | None:
     return None
 
 
-def _of_status(status: int, message: str) -> _Verdict:
-    if status == 404:
-        said = message.lower()
-        for words, sentence in _GAPS:
-            if words in said:
-                return BadRequestError, sentence
+def _of_status(status: int) -> _Verdict:
     if status not in _VERDICTS and 400 <= status < 500:
         status = 400
     return _VERDICTS.get(status, _OTHERWISE)
 
 
-def _retry_after(said: list[Mapping[str, Any]], *, is_limit: bool) -> float | None:
-    """Seconds to wait: ``Retry-After``, in seconds or as a date, of the answer or repeated in its body;
-    at a limit else when it is lifted, which OpenRouter says in milliseconds since 1970.
+def _retry_after(
+    headers: Mapping[str, str],
+    metadata: Mapping[str, Any],
+    availability: Mapping[str, Any],
+    *,
+    is_limit: bool,
+) -> float | None:
+    """Seconds to wait: ``Retry-After`` of the answer, or as its body repeats it; at a limit else the
+    time when it ends, which OpenRouter gives in milliseconds since 1970.
 
-    A date is read by the clock of who wrote it, where that said what time it was.
+    A date is held against the clock of the server that wrote it, where its ``Date`` is there.
     """
-    headers = [{name.lower(): value for name, value in source.items()} for source in said]
-    waits = [_seconds(source.get("retry-after"), headers) for source in headers]
+    sources = [
+        {name.lower(): value for name, value in source.items()}
+        for source in (headers, _mapping(metadata, "headers"))
+    ]
+    now = _timestamp(sources[0].get("date")) or time.time()
+    given = [source.get("retry-after") for source in sources] + [availability.get("retry_after")]
+    waits = [_number(value) for value in given] + [(_timestamp(value) or 0) - now for value in given]
     if is_limit:
-        waits += [_until(source.get("x-ratelimit-reset"), headers) for source in headers]
-    return next((wait for wait in waits if wait is not None and 0 <= wait < _DAY), None)
+        resets = (source.get("x-ratelimit-reset") for source in sources)
+        waits += [_number(value) / 1000 - now for value in resets]
+    return next((wait for wait in waits if 0 <= wait < _DAY), None)
+
+
+def _number(value: object) -> float:
+    """The number a member gives, as a number or as text; -1 where it is none."""
+    if isinstance(value, bool) or not isinstance(value, (str, int, float)):
+        return -1
+    try:
+        return float(value)
+    except (ValueError, OverflowError):
+        return -1
+
+
+def _timestamp(value: object) -> float | None:
+    """Seconds since 1970 of an HTTP date."""
+    try:
+        return parsedate_to_datetime(value).timestamp() if isinstance(value, str) else None
+    except (ValueError, TypeError, OverflowError, IndexError):
+        return None
+
+
+def _detail(details: Mapping[str, Any], metadata: Mapping[str, Any], word: str) -> str:
+    """What the body says, for the log. ``raw`` is the provider's own body: text, often JSON, or an object."""
+    said = [details.get("message"), details.get("code"), word]
+    said += [metadata.get("provider_code"), metadata.get("raw")]
+    texts = [_words(part)[: 2 * MAX_DETAIL] for part in said]
+    return redact(" | ".join(dict.fromkeys(text for text in texts if text)))[:MAX_DETAIL]

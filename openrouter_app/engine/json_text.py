@@ -79,16 +79,14 @@ class JSONText:
         # The candidate that is read, where in the text at hand it begins, its text from before that;
         # the best that is whole, and whether only a fence could bring a better one.
         self._candidate: _Candidate | None = None
-        self._origin = 0
-        self._before: list[str] = []
+        self._origin, self._before = 0, list[str]()
         self._best: _Candidate | None = None
         self._is_settled = False
         # What the last operations told of; why something broke; how far that was, if a fence hid in it;
         # the brackets and quotes to close behind it.
         self._shown: _Candidate | None = None
         self._broken: PartialJSONError | None = None
-        self._reread = 0
-        self._depth, self._is_quoted = 0, False
+        self._reread, self._depth, self._is_quoted = 0, 0, False
 
     def feed(self, text: str) -> list[Operation]:
         """Read more text; answer what it changed in `value`, as operations.

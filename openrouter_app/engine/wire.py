@@ -391,7 +391,9 @@ def _dollars(cost: Decimal | None, known: Decimal | None) -> Decimal | None:
     """A sum that can be one, exactly as it was written; nothing that takes pages to print."""
     if cost is None or not cost.is_finite() or not 0 <= cost < MAX_COST:
         return known
-    return cost if len(cost.as_tuple().digits) <= 50 and (not cost or cost.adjusted() >= -50) else known
+    if len(cost.as_tuple().digits) > 50 or not -50 <= cost.adjusted() <= 50:
+        return known
+    return cost.copy_abs()  # there is a minus zero
 
 
 def _is_json(payload: bytes) -> bool:

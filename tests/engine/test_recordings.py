@@ -34,10 +34,8 @@ def run(pieces: list[bytes]):
     events = []
     try:
         for piece in pieces:
-            for event in decoder.feed(piece):  # one by one: what came before an error counts
-                events.append(event)
-        for event in decoder.close():
-            events.append(event)
+            decoder.feed(piece, events)
+        decoder.close(events)
     except OpenRouterError as error:
         return events, (type(error), error.message, error.detail)
     return events, None
@@ -71,8 +69,9 @@ def test_body_is_an_answer_or_an_error_of_ours(path):
         assert error.status == status
         assert error.message.endswith(".")
         return
+    events = []
     try:
-        events = list(decode_completion(body))
+        decode_completion(body, events)
     except OpenRouterError as error:
         assert error.message.endswith(".")
     else:

@@ -9,8 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from openrouter_app.engine import wire
+from openrouter_app.engine.arguments import MAX_TOOL_CALLS
 from openrouter_app.engine.errors import BrokenStreamError, OpenRouterError, UpstreamError
 from openrouter_app.engine.messages import (
+    AnnotationReady,
+    ImageReady,
     ReasoningDelta,
     RefusalDelta,
     ReplyFinished,
@@ -22,7 +26,7 @@ from openrouter_app.engine.messages import (
     ToolCallStarted,
     Usage,
 )
-from openrouter_app.engine.wire import MAX_TOOL_CALLS, ReplyDecoder, decode_completion
+from openrouter_app.engine.wire import ReplyDecoder, decode_completion
 
 
 def chunk(delta=None, *, finish=None, **members):
@@ -41,9 +45,23 @@ def stream(*chunks, done=True):
     return "".join([*events, "data: [DONE]\n\n" if done else ""]).encode()
 
 
+def fed(decoder, data):
+    events = []
+    decoder.feed(data, events)
+    return events
+
+
 def events_of(*chunks, done=True):
-    decoder = ReplyDecoder()
-    return [*decoder.feed(stream(*chunks, done=done)), *decoder.close()]
+    decoder, events = ReplyDecoder(), []
+    decoder.feed(stream(*chunks, done=done), events)
+    decoder.close(events)
+    return events
+
+
+def events_of_body(body):
+    events = []
+    decode_completion(body if isinstance(body, bytes) else json.dumps(body).encode(), events)
+    return events
 
 
 def of_type(kind, events):
@@ -186,22 +204,23 @@ def test_arguments_that_are_no_object_are_invalid_and_kept(text):
 
 def test_more_calls_than_the_limit_end_the_answer():
     calls = [call("{}", index=i, id=f"c{i}", name="f") for i in range(MAX_TOOL_CALLS + 1)]
-    with pytest.raises(UpstreamError):
+    with pytest.raises(UpstreamError, match="more than 128 tools"):
         events_of(*calls)
 
 
 def test_end_without_finish_or_done_is_no_success():
     decoder = ReplyDecoder()
-    assert list(decoder.feed(stream(chunk({"content": "Hel"}), done=False)))[-1] == TextDelta("Hel")
-    with pytest.raises(BrokenStreamError):
-        list(decoder.close())
+    assert fed(decoder, stream(chunk({"content": "Hel"}), done=False))[-1] == TextDelta("Hel")
+    with pytest.raises(BrokenStreamError) as caught:
+        decoder.close([])
+    assert (caught.value.generation_id, caught.value.provider) == ("gen-1", "P")
 
 
 def test_end_without_anything_is_an_error_of_the_provider():
     decoder = ReplyDecoder()
-    list(decoder.feed(b": OPENROUTER PROCESSING\n\n"))
+    assert fed(decoder, b": OPENROUTER PROCESSING\n\n") == []
     with pytest.raises(UpstreamError):
-        list(decoder.close())
+        decoder.close([])
 
 
 def test_done_without_finish_is_an_end():
@@ -211,7 +230,10 @@ def test_done_without_finish_is_an_end():
 def test_what_comes_after_done_is_ignored():
     decoder = ReplyDecoder()
     data = stream(chunk({"content": "x"}, finish="stop")) + stream(chunk({"content": "y"}))
-    events = [*decoder.feed(data), *decoder.feed(stream(chunk({"content": "z"}))), *decoder.close()]
+    events = []
+    decoder.feed(data, events)
+    decoder.feed(stream(chunk({"content": "z"})), events)
+    decoder.close(events)
     assert of_type(TextDelta, events) == [TextDelta("x")]
     assert len(of_type(ReplyFinished, events)) == 1
 
@@ -232,10 +254,10 @@ ERROR = {"code": 502, "message": "Provider disconnected", "metadata": {"provider
 def test_error_in_mid_stream_is_raised_after_what_came_before(last):
     decoder = ReplyDecoder()
     events = []
-    with pytest.raises(UpstreamError):
-        for event in decoder.feed(stream(chunk({"content": "Hel"}), last)):
-            events.append(event)
+    with pytest.raises(UpstreamError) as caught:
+        decoder.feed(stream(chunk({"content": "Hel"}), last), events)
     assert TextDelta("Hel") in events
+    assert caught.value.generation_id == "gen-1"
 
 
 def test_members_of_odd_types_do_not_lose_the_rest():
@@ -283,7 +305,7 @@ def test_whole_body_gives_the_same_events_as_its_stream():
         "provider": "P",
         "choices": [{"message": message, "finish_reason": None}],
     }
-    assert list(decode_completion(b"  \n" + json.dumps(body).encode())) == [
+    assert events_of_body(b"  \n\xef\xbb\xbf" + json.dumps(body).encode()) == [
         ReplyStarted("gen-1", "a/b", "P"),
         TextDelta("Hi"),
         ToolCallStarted("c", "f"),
@@ -298,7 +320,7 @@ def test_whole_body_gives_the_same_events_as_its_stream():
 )
 def test_body_without_an_answer_is_a_typed_error(body):
     with pytest.raises(OpenRouterError):
-        list(decode_completion(body))
+        events_of_body(body)
 
 
 json_values = st.recursive(
@@ -330,6 +352,22 @@ json_values = st.recursive(
                     "headers",
                     "Retry-After",
                     "prompt_tokens",
+                    "prompt_tokens_details",
+                    "cached_tokens",
+                    "cost_details",
+                    "upstream_inference_cost",
+                    "is_byok",
+                    "created",
+                    "message",
+                    "reasoning",
+                    "reasoning_details",
+                    "images",
+                    "image_url",
+                    "url",
+                    "annotations",
+                    "text",
+                    "type",
+                    "data",
                 ]
             ),
             inner,
@@ -350,9 +388,8 @@ def test_hostile_chunks_give_events_or_our_errors_the_same_in_any_cut(chunks, da
         decoder, events = ReplyDecoder(), []
         try:
             for part in parts:
-                for event in decoder.feed(part):
-                    events.append(event)
-            events.extend(decoder.close())
+                decoder.feed(part, events)
+            decoder.close(events)
         except OpenRouterError as error:
             return events, str(error)
         return events, None

@@ -26,7 +26,7 @@ from ..messages import (
 )
 from ..replies import ReplyBuilder
 from ..requests import messages_of
-from ..tools import Tool, result_text
+from ..tools import Tool
 from .steps import Call, Step, Upstream, to_step
 
 log = logging.getLogger("openrouter_app.tools")
@@ -61,7 +61,7 @@ class ToolLoop(Step[LoopState]):
     def __init__(
         self,
         model: Any,
-        tools: Sequence[Tool],
+        tools: Sequence[Tool[..., Any]],
         *,
         max_steps: int = 10,
         max_calls: int = 50,
@@ -172,9 +172,8 @@ class _Run:
             left = max(self._due - time.monotonic(), 0.001)
             options["timeouts"] = msgspec.structs.replace(given, total=min(given.total, left))
         try:
-            yield from pump(
-                self._model.flow(Upstream.of(self._messages), Call(self._call.streaming, options)), take
-            )
+            upstream, asked = Upstream.of(tuple(self._messages)), Call(self._call.streaming, options)
+            yield from pump(self._model.flow(upstream, asked), take)
         except OpenRouterError as error:
             if time.monotonic() >= self._due:
                 return  # the limit is found to be reached
@@ -206,7 +205,7 @@ class _Run:
     def _answer(self, calls: Sequence[ToolCall]) -> Flow:
         """Run these calls, or refuse them; the result is those that wait for a person."""
         waiting: list[ToolCall] = []
-        ready: list[tuple[ToolCall, Tool, dict[str, Any]]] = []
+        ready: list[_Ready] = []
         for call in calls:
             tool, decision = self._tools.get(call.name), self._decisions.get(call.id)
             if decision is not None and not decision.approved:
@@ -220,7 +219,7 @@ class _Run:
                 continue
             try:
                 named = yield Invoke(tool.prepare, call.arguments, timeout=tool.timeout)
-                if decision is None and (yield from _needs_approval(tool, call)):
+                if decision is None and (yield from _asks_approval(tool, named)):
                     waiting.append(call)
                     continue
             except (OutputError, TimeoutError) as error:
@@ -237,11 +236,13 @@ class _Run:
         return waiting
 
 
-def _groups(
-    ready: Sequence[tuple[ToolCall, Tool, dict[str, Any]]],
-) -> Iterator[list[tuple[ToolCall, Tool, dict[str, Any]]]]:
+_Ready = tuple[ToolCall, Tool[..., Any], dict[str, Any]]
+"""A call, its tool, and the keyword arguments for its function."""
+
+
+def _groups(ready: Sequence[_Ready]) -> Iterator[list[_Ready]]:
     """The calls in order, those together that may run at once."""
-    group: list[tuple[ToolCall, Tool, dict[str, Any]]] = []
+    group: list[_Ready] = []
     for item in ready:
         if group and not (item[1].parallel and group[-1][1].parallel):
             yield group
@@ -251,17 +252,17 @@ def _groups(
         yield group
 
 
-def _needs_approval(tool: Tool, call: ToolCall) -> Flow:
-    if not callable(tool.needs_approval):
+def _asks_approval(tool: Tool[..., Any], named: dict[str, Any]) -> Flow:
+    if isinstance(tool.needs_approval, bool):
         return tool.needs_approval
     try:
-        return bool((yield Invoke(tool.needs_approval, call.arguments, timeout=tool.timeout)))
+        return (yield Invoke(tool.asks_approval, named, timeout=tool.timeout))
     except Exception:
-        log.exception("whether a call of the tool %s needs approval could not be told: it does", call.name)
+        log.exception("whether a call of the tool %s needs approval could not be told: it does", tool.name)
         return True
 
 
-def _run(call: ToolCall, tool: Tool, named: dict[str, Any], due: float) -> Flow:
+def _run(call: ToolCall, tool: Tool[..., Any], named: dict[str, Any], due: float) -> Flow:
     """One call: `ToolRunning`, then `ToolFinished`."""
     timeout = tool.timeout
     if due < float("inf"):
@@ -270,7 +271,7 @@ def _run(call: ToolCall, tool: Tool, named: dict[str, Any], due: float) -> Flow:
     yield ToolRunning(call.id, call.name)
     try:
         value = yield Invoke(tool.function, named=named, timeout=timeout)
-        said, is_error = result_text(value), False
+        said, is_error = tool.result_text(value), False
     except ToolError as error:
         said, is_error = error.message, True
     except TimeoutError:
