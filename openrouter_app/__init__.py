@@ -19,7 +19,25 @@ started with ``openrouter_app.runs``; pages follow them over a websocket. Everyt
 Python and works without Django; every error stands under `OpenRouterError`.
 """
 
-from .engine.chains import Chain, ChatOpenRouter, ChatPromptTemplate, StringOutputParser, ToolsOutputParser
+from .engine.chains import (
+    Branch,
+    Chain,
+    ChatOpenRouter,
+    ChatPromptTemplate,
+    FunctionStep,
+    ItemFromMap,
+    JsonOutputParser,
+    MapFromInput,
+    ParallelMap,
+    Passthrough,
+    Router,
+    Step,
+    StringOutputParser,
+    ToolLoop,
+    ToolsOutputParser,
+)
+from .engine.chat_prompts import PromptValue
+from .engine.client import Timeouts
 from .engine.errors import (
     BadRequestError,
     BrokenStreamError,
@@ -37,20 +55,39 @@ from .engine.errors import (
     RateLimitError,
     ReadTimeoutError,
     TemplateError,
+    ToolError,
     ToolSpecError,
     TransportError,
     UpstreamError,
     UsageError,
 )
-from .engine.messages import AIMessage, HumanMessage, Reply, SystemMessage, ToolCall, ToolMessage, Usage
+from .engine.loops import LoopState
+from .engine.messages import (
+    AIMessage,
+    AudioPart,
+    CustomMessage,
+    FilePart,
+    HumanMessage,
+    ImagePart,
+    Reply,
+    SystemMessage,
+    TextPart,
+    ToolCall,
+    ToolMessage,
+    Usage,
+    dump_messages,
+    load_messages,
+)
 from .engine.prompts import PromptTemplate
-from .engine.tools import ToolChoice, ToolSpec
+from .engine.tools import Tool, ToolChoice, ToolSpec, tool, tool_spec_of
 
 __version__ = "0.1.0"
 
 __all__ = [
     "AIMessage",
+    "AudioPart",
     "BadRequestError",
+    "Branch",
     "BrokenStreamError",
     "Chain",
     "ChatOpenRouter",
@@ -58,24 +95,42 @@ __all__ = [
     "ConfigurationError",
     "ConnectError",
     "CreditError",
+    "CustomMessage",
+    "FilePart",
     "ForbiddenError",
+    "FunctionStep",
     "HumanMessage",
+    "ImagePart",
     "InputError",
+    "ItemFromMap",
+    "JsonOutputParser",
     "KeyRejectedError",
+    "LoopState",
+    "MapFromInput",
     "MissingKeyError",
     "OpenRouterError",
     "OutputError",
+    "ParallelMap",
     "PartialJSONError",
+    "Passthrough",
     "PromptTemplate",
+    "PromptValue",
     "ProviderError",
     "RateLimitError",
     "ReadTimeoutError",
     "Reply",
+    "Router",
+    "Step",
     "StringOutputParser",
     "SystemMessage",
     "TemplateError",
+    "TextPart",
+    "Timeouts",
+    "Tool",
     "ToolCall",
     "ToolChoice",
+    "ToolError",
+    "ToolLoop",
     "ToolMessage",
     "ToolSpec",
     "ToolSpecError",
@@ -84,4 +139,8 @@ __all__ = [
     "UpstreamError",
     "Usage",
     "UsageError",
+    "dump_messages",
+    "load_messages",
+    "tool",
+    "tool_spec_of",
 ]

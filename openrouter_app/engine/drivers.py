@@ -142,11 +142,12 @@ async def adrive(flow: Flow) -> AsyncGenerator[Any, None]:
             except StopIteration:
                 return
             value = failure = None
-            if not isinstance(out, Effect):
+            is_read = type(out) is Read  # nearly all that are no items
+            if not is_read and not isinstance(out, Effect):
                 yield out
                 continue
             try:
-                if type(out) is Read:  # nearly all of them
+                if is_read:
                     awaited = out.connection.next()
                     try:
                         waiting = awaited.send(None)
@@ -163,7 +164,7 @@ async def adrive(flow: Flow) -> AsyncGenerator[Any, None]:
                 value = b""
             except Exception as error:
                 alarm.task = None
-                failure = out.connection.failure(error) if type(out) is Read else error
+                failure = out.connection.failure(error) if is_read else error
             except asyncio.CancelledError:
                 if not alarm.rang():
                     raise

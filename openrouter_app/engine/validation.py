@@ -362,7 +362,7 @@ def _parsed(pattern: str) -> Any:
     except (re.error, OverflowError, RecursionError, FutureWarning) as error:
         raise ToolSpecError(f"{shown} cannot be read: {error}.") from error
     if used:
-        raise ToolSpecError(f"{shown} has {', '.join(sorted(used))}, which takes no bounded time to check.")
+        raise ToolSpecError(f"{shown} has {', '.join(sorted(used))}: that cannot be checked in bounded time.")
     return parsed
 
 

@@ -250,6 +250,11 @@ def test_json_of_what_is_no_answer_is_refused(value):
         JsonOutputParser().invoke(value)
 
 
+def test_json_leaves_out_what_is_no_text_of_the_answer():
+    events = [STARTED, ReasoningDelta('{"b": 2}'), *tool_events('{"c": 3}'), TextDelta('{"a": 1}'), FINISHED]
+    assert streamed(JsonOutputParser(), *events) == [{"a": 1}]
+
+
 def test_json_operations_make_the_value():
     parser = JsonOutputParser(operations=True)
     events = texts('{"setup": "Wh', 'y?"', ", ", '"n": 1}')

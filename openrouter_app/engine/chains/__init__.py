@@ -3,9 +3,10 @@
 from .functions import Branch, FunctionStep, Router
 from .maps import ItemFromMap, MapFromInput, ParallelMap, Passthrough
 from .model import ChatOpenRouter
-from .parsers import StringOutputParser, ToolsOutputParser
+from .parsers import JsonOutputParser, StringOutputParser, ToolsOutputParser
 from .prompt import ChatPromptTemplate
 from .steps import Chain, Step
+from .tool_loop import ToolLoop
 
 __all__ = [
     "Branch",
@@ -14,11 +15,13 @@ __all__ = [
     "ChatPromptTemplate",
     "FunctionStep",
     "ItemFromMap",
+    "JsonOutputParser",
     "MapFromInput",
     "ParallelMap",
     "Passthrough",
     "Router",
     "Step",
     "StringOutputParser",
+    "ToolLoop",
     "ToolsOutputParser",
 ]

@@ -44,7 +44,7 @@ class StringOutputParser(Step[str]):
     """
 
     def flow(self, upstream: Upstream, call: Call) -> Flow:
-        yield from pump(upstream.flow, _text)
+        return pump(upstream.flow, _text)
 
     def reduce(self, items: Sequence[Any]) -> str:
         return "".join(_since_reset(items))
@@ -54,6 +54,8 @@ class StringOutputParser(Step[str]):
 
 
 def _text(item: Any) -> Iterable[Any]:
+    if type(item) is TextDelta:  # nearly all of them
+        return (item.text,)
     match item:
         case TextDelta(text) | RefusalDelta(text):
             return (text,)
