@@ -58,9 +58,9 @@ def _plain(value: float) -> str:
 
 
 def spread(values: Sequence[float], scale: float = 1.0) -> str:
-    """The median, the least and the most: ``20.1 [19.0-24.3]``."""
+    """The median, and of several the least and the most: ``20.1 [19.0 to 24.3]``."""
     shown = [_short(value * scale) for value in (median(values), min(values), max(values))]
-    return f"{shown[0]} [{shown[1]}-{shown[2]}]"
+    return f"{shown[0]} [{shown[1]} to {shown[2]}]" if len(values) > 1 else shown[0]
 
 
 def _short(value: float) -> str:

@@ -77,3 +77,8 @@ def test_contestants_read_the_whole_text_in_processes_of_their_own():
     assert set(taken) == {"httpx + msgspec", "chain"}
     assert all(len(figures) == 2 and min(figures) > 0 for figures in taken.values())
     assert streams.unfit == {"openai": "its packages could not be installed"}
+
+
+def test_spread_of_one_figure_is_the_figure():
+    assert page.spread([2e-6], 1e6) == "2.00"
+    assert page.spread([9e-6, 8e-6, 123e-6], 1e6) == "9.0 [8.0 to 123]"

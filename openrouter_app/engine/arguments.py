@@ -32,6 +32,8 @@ class PendingCalls:
 
     def find(self, index: int | None, id: str, name: str) -> PendingCall:
         """The call; a new one where none fits."""
+        if len(id) > MAX_ID:
+            id = id[: MAX_ID // 2] + id[-MAX_ID // 2 :]  # it is kept, and goes back
         call = self._at.get(index) if index is not None or id else self._current
         if call is None or (call.provider_id != id if id else name):
             call = self._search(call, index, id, name)
@@ -40,7 +42,7 @@ class PendingCalls:
 
     def name(self, call: PendingCall, name: str) -> None:
         """The call's name has come, and with it an id of ours: the provider's where it is unique."""
-        wanted = call.provider_id if len(call.provider_id) <= MAX_ID else ""
+        wanted = call.provider_id
         number = self.all.index(call)
         while not wanted or wanted in self._ids:
             wanted = f"call_{number}"

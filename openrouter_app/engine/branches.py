@@ -1,69 +1,28 @@
-"""Flows at the same time: in tasks, in threads, or one after another; their items as they come."""
+"""Flows at the same time in threads, or one after another; their items as they come."""
 
 from __future__ import annotations
 
-import asyncio
 import contextvars
 import queue
 import threading
-from collections.abc import AsyncGenerator, Callable, Generator, Iterator
-from contextlib import aclosing, closing
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
 from typing import Any
 
 from .connections import Connection
-from .flows import Flow, Fork
+from .flows import Fork
 
 WAITING = 64
 """Items that may wait to be taken; then the flows do."""
 
 
-class _Failed:
+class Failed:
     """An error on its way from a branch to whoever asked for the next item."""
 
     __slots__ = ("error",)
 
     def __init__(self, error: Exception) -> None:
         self.error = error
-
-
-class AsyncBranches:
-    """Tasks, as many as there is work for, each taking one flow after another."""
-
-    def __init__(self, fork: Fork, drive: Callable[[Flow], AsyncGenerator[Any, None]]) -> None:
-        self._flows = iter(fork.flows)
-        self._drive = drive
-        self._items: asyncio.Queue[Any] = asyncio.Queue(WAITING)
-        self._workers = [asyncio.create_task(self._work(first)) for first in _first(self._flows, fork.limit)]
-        self._working = len(self._workers)
-
-    async def next(self) -> Any:
-        """``(key, item)``, or None at the end."""
-        while self._working:
-            item = await self._items.get()
-            if isinstance(item, _Failed):
-                raise item.error
-            if item is not None:
-                return item
-            self._working -= 1
-        return None
-
-    async def close(self) -> None:
-        """End those that still run."""
-        for worker in self._workers:
-            worker.cancel()
-        await asyncio.gather(*self._workers, return_exceptions=True)
-
-    async def _work(self, taken: Any) -> None:
-        try:
-            while taken is not None:
-                key, flow = taken
-                async with aclosing(self._drive(flow)) as items:
-                    async for item in items:
-                        await self._items.put((key, item))
-                taken = next(self._flows, None)
-        except Exception as error:
-            await self._items.put(_Failed(error))
-        await self._items.put(None)
 
 
 class SequentialBranches:
@@ -121,7 +80,7 @@ class Stop:
 
 
 class ThreadBranches:
-    """As `AsyncBranches`, in daemon threads."""
+    """Daemon threads, as many as there is work for, each taking one flow after another."""
 
     def __init__(self, fork: Fork, drive: Callable[..., Generator[Any, None, None]]) -> None:
         self._flows = iter(fork.flows)
@@ -129,7 +88,7 @@ class ThreadBranches:
         self._lock = threading.Lock()
         self._stop = Stop()
         self._items: queue.Queue[Any] = queue.Queue(WAITING)
-        firsts = list(_first(self._flows, fork.limit))
+        firsts = list(first_of(self._flows, fork.limit))
         self._working = len(firsts)
         for first in firsts:
             work = contextvars.copy_context().run
@@ -141,7 +100,7 @@ class ThreadBranches:
         """``(key, item)``, or None at the end."""
         while self._working:
             item = self._items.get()
-            if isinstance(item, _Failed):
+            if isinstance(item, Failed):
                 raise item.error
             if item is not None:
                 return item
@@ -162,7 +121,7 @@ class ThreadBranches:
                 with self._lock:
                     taken = next(self._flows, None)
         except Exception as error:
-            self._put(_Failed(error))
+            self._put(Failed(error))
         self._put(None)
 
     def _put(self, item: Any) -> None:
@@ -173,7 +132,7 @@ class ThreadBranches:
                 continue
 
 
-def _first(flows: Iterator[Any], limit: int) -> Iterator[Any]:
+def first_of(flows: Iterator[Any], limit: int) -> Iterator[Any]:
     """As many as may run at once: the limit may be far above the work."""
     for _ in range(limit):
         first = next(flows, None)

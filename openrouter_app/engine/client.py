@@ -7,7 +7,6 @@ and the environment's proxies not used: the key goes to the host it was meant fo
 
 from __future__ import annotations
 
-import asyncio
 import ssl
 import threading
 import weakref
@@ -15,6 +14,7 @@ from collections.abc import Mapping
 from functools import cache
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from importlib.util import find_spec
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -24,6 +24,9 @@ try:
     import httpx as httpx
 except ImportError:  # its successor, under whose name the same classes stand
     import httpx2 as httpx  # type: ignore[import-not-found,no-redef]
+
+if TYPE_CHECKING:
+    import asyncio
 
 MAX_CONNECTIONS = 1000
 KEEPALIVE = 30
@@ -110,7 +113,7 @@ _lock = threading.Lock()
 
 def async_client() -> httpx.AsyncClient:
     """The running loop's client; made at its first use."""
-    loop = asyncio.get_running_loop()
+    loop = _running_loop()
     with _lock:
         client = _async_clients.get(loop)
         if client is None or client.is_closed:
@@ -136,9 +139,15 @@ def sync_client() -> httpx.Client:
         return _sync_client
 
 
+def _running_loop() -> asyncio.AbstractEventLoop:
+    import asyncio  # not before there is a loop: it is a third of what importing this package costs
+
+    return asyncio.get_running_loop()
+
+
 async def aclose() -> None:
     """Close the running loop's client and its idle connections: at shutdown, or at a test's end."""
-    client = _async_clients.pop(asyncio.get_running_loop(), None)
+    client = _async_clients.pop(_running_loop(), None)
     if client is not None:
         await client.aclose()
 

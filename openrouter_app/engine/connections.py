@@ -1,16 +1,15 @@
-"""Answers being read: in a thread, or on an event loop. The one place that opens connections."""
+"""Answers being read by a thread, and how a request is sent. `engine.async_connections` is for loops."""
 
 from __future__ import annotations
 
-import asyncio
 import re
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any
 
-from .client import Request, async_client, httpx, sync_client
+from .client import Request, httpx, sync_client
 from .errors import (
     BrokenStreamError,
     ConfigurationError,
@@ -50,7 +49,7 @@ class Connection:
             data = b""
         except httpx.HTTPError as error:
             if not self._aborted:
-                raise _broken(error) from None
+                raise broken(error) from None
             data = b""
         self.due = _NEVER
         if self._aborted:
@@ -86,44 +85,6 @@ class Connection:
         self._response.close()
 
 
-class AsyncConnection:
-    """An answer being read on a loop: ``status``, ``headers``, ``next()``, ``close()``.
-
-    ``next()`` answers the next bytes and raises `StopAsyncIteration` at the end; whatever else it
-    raises, ``failure(error)`` puts into our words. That is for the driver, which awaits one for each
-    chunk: an own coroutine around it would cost as much as the rest of a chain.
-    """
-
-    def __init__(self, response: httpx.Response) -> None:
-        self.status = response.status_code
-        self.headers = response.headers
-        self._response = response
-        self._raw: AsyncIterator[bytes] = aiter(response.stream)  # type: ignore[arg-type]
-        encoding = response.headers.get("content-encoding", "")
-        self.next: Callable[[], Any] = (
-            _async_inflated(encoding, self._raw) if encoding else self._raw.__anext__
-        )
-
-    def failure(self, error: Exception) -> Exception:
-        """The error for what ``next()`` raised."""
-        return _broken(error) if isinstance(error, httpx.HTTPError) else error
-
-    async def finish(self) -> None:
-        """Read what ends the body, so that the connection can be used again, and give it back.
-
-        A server that does not end it soon loses the connection instead.
-        """
-        with suppress(httpx.HTTPError, TimeoutError):
-            async with asyncio.timeout(LINGER):
-                async for _ in self._raw:
-                    pass
-        await self.close()
-
-    async def close(self) -> None:
-        """Give the connection back, or close it where bytes are still to come."""
-        await self._response.aclose()
-
-
 def _inflated(encoding: str, raw: Iterator[bytes]) -> Callable[[], bytes]:
     inflater = Inflater(encoding)
 
@@ -135,48 +96,22 @@ def _inflated(encoding: str, raw: Iterator[bytes]) -> Callable[[], bytes]:
     return following
 
 
-def _async_inflated(encoding: str, raw: AsyncIterator[bytes]) -> Callable[[], Coroutine[Any, Any, bytes]]:
-    inflater = Inflater(encoding)
-
-    async def following() -> bytes:
-        while not (data := inflater.take()):
-            inflater.feed(await anext(raw))
-        return data
-
-    return following
-
-
 def open_sync(request: Request, due: float) -> Connection:
     """Send the request and read the answer's head. Raises a `TransportError`."""
     client = sync_client()
     while True:
-        sent, opening = _build(client, request, due), _Opening()
+        sent, opening = build(client, request, due), Opening()
         sent.extensions["trace"] = opening.trace
         try:
             response = client.send(sent, stream=True)
         except httpx.HTTPError as error:
             if not opening.was_stale(error):
-                raise _unopened(error) from None
+                raise unopened(error) from None
         else:
             return Connection(response)
 
 
-async def open_async(request: Request, due: float) -> AsyncConnection:
-    """Send the request and read the answer's head. Raises a `TransportError`."""
-    client = async_client()
-    while True:
-        sent, opening = _build(client, request, due), _Opening()
-        sent.extensions["trace"] = opening.atrace
-        try:
-            response = await client.send(sent, stream=True)
-        except httpx.HTTPError as error:
-            if not opening.was_stale(error):
-                raise _unopened(error) from None
-        else:
-            return AsyncConnection(response)
-
-
-class _Opening:
+class Opening:
     """Whether a request went out on a new connection, or on a kept one that had gone stale.
 
     A server may close an idle connection at the moment it is used again. Nothing of an answer came
@@ -203,7 +138,8 @@ class _Opening:
 _UNSENDABLE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]|[^\x00-\xff]")
 
 
-def _build(client: httpx.Client | httpx.AsyncClient, request: Request, due: float) -> httpx.Request:
+def build(client: httpx.Client | httpx.AsyncClient, request: Request, due: float) -> httpx.Request:
+    """The request as httpx has it. Raises `ConfigurationError` where it cannot be sent."""
     for name, value in request.headers.items():
         if not name or _UNSENDABLE.search(name + value):
             raise ConfigurationError(f"The header {name[:80]!a} holds characters that cannot be sent.")
@@ -223,7 +159,8 @@ def _build(client: httpx.Client | httpx.AsyncClient, request: Request, due: floa
 # The library's exceptions hold the request, and with it the key: none is chained to ours.
 
 
-def _unopened(error: httpx.HTTPError) -> OpenRouterError:
+def unopened(error: httpx.HTTPError) -> OpenRouterError:
+    """The error for a request that got no answer."""
     detail = redact(f"{type(error).__name__}: {error}")
     if isinstance(error, (httpx.ConnectTimeout, httpx.PoolTimeout)):
         return ConnectError(
@@ -241,7 +178,8 @@ def _unopened(error: httpx.HTTPError) -> OpenRouterError:
     )
 
 
-def _broken(error: httpx.HTTPError) -> OpenRouterError:
+def broken(error: httpx.HTTPError) -> OpenRouterError:
+    """The error for an answer that broke off."""
     detail = redact(f"{type(error).__name__}: {error}")
     if isinstance(error, httpx.TimeoutException):
         return ReadTimeoutError("The model's provider fell silent in mid-answer. Try again.", detail=detail)

@@ -1,24 +1,23 @@
-"""The two drivers of flows: `drive` in a thread, `adrive` on asyncio.
-
-They own what effects opened: however a flow ends, its connections are closed, its tasks are over.
+"""The driver of flows in a thread: `drive`. It owns what effects opened: however a flow ends, its
+connections are closed and its threads are told to stop. `engine.async_drivers` has the one for asyncio;
+there is no third place where a chain is run.
 """
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import time
-from collections.abc import AsyncGenerator, Generator
-from contextlib import suppress
-from typing import Any
+from collections.abc import Generator
+from typing import TYPE_CHECKING, Any
 
-from .branches import AsyncBranches, SequentialBranches, Stop, ThreadBranches
-from .connections import AsyncConnection, Connection, open_async, open_sync
+from .branches import SequentialBranches, Stop, ThreadBranches
+from .connections import Connection, open_sync
 from .errors import UsageError
 from .flows import Close, Effect, Finish, Flow, Fork, Invoke, Next, Open, Read, Sleep, Transform
-from .patience import Alarm, protected, resumed, tidily
-from .threads import run_in_thread
-from .transforms import AsyncTransformed, Transformed
+from .transforms import Transformed, own_loop
+
+if TYPE_CHECKING:
+    import asyncio
 
 
 def drive(flow: Flow, stop: Stop | None = None) -> Generator[Any, None, None]:
@@ -115,118 +114,18 @@ class _Driver:
 
     def _awaited(self, awaitable: Any, timeout: float | None) -> Any:
         """The result of an async function, on a loop of this flow's own."""
-        try:
-            asyncio.get_running_loop()
-        except RuntimeError:
-            pass
-        else:
-            if inspect.iscoroutine(awaitable):
-                awaitable.close()
-            raise UsageError("An event loop runs in this thread: use ainvoke or astream.")
         if self._runner is None:
-            self._runner = asyncio.Runner()
+            try:
+                self._runner = own_loop()
+            except UsageError:
+                if inspect.iscoroutine(awaitable):
+                    awaitable.close()  # else it warns that nobody awaited it
+                raise
         return self._runner.run(_within(awaitable, timeout))
 
 
-async def adrive(flow: Flow) -> AsyncGenerator[Any, None]:
-    """Run a flow on the running loop; iterate over its items. Cancelling closes its connections."""
-    driver = _AsyncDriver()
-    alarm = driver.alarm
-    send = flow.send
-    value: Any = None
-    failure: Exception | None = None
-    try:
-        while True:
-            try:
-                out = send(value) if failure is None else flow.throw(failure)
-            except StopIteration:
-                return
-            value = failure = None
-            is_read = type(out) is Read  # nearly all that are no items
-            if not is_read and not isinstance(out, Effect):
-                yield out
-                continue
-            try:
-                if is_read:
-                    awaited = out.connection.next()
-                    try:
-                        waiting = awaited.send(None)
-                    except StopIteration as stop:  # bytes that were there already
-                        value = stop.value
-                    else:
-                        alarm.set(out.due)
-                        value = await resumed(awaited, waiting)
-                        alarm.task = None
-                else:
-                    value = await driver.perform(out)
-            except StopAsyncIteration:
-                alarm.task = None
-                value = b""
-            except Exception as error:
-                alarm.task = None
-                failure = out.connection.failure(error) if is_read else error
-            except asyncio.CancelledError:
-                if not alarm.rang():
-                    raise
-                failure = TimeoutError()
-    finally:
-        flow.close()
-        await protected(driver.close())
-
-
-class _AsyncDriver:
-    """What a flow on a loop has open, and how its rarer effects are performed."""
-
-    def __init__(self) -> None:
-        self.alarm = Alarm()
-        self._connections: list[AsyncConnection] = []
-        self._branches: list[AsyncBranches | AsyncTransformed] = []
-
-    async def perform(self, effect: Effect) -> Any:
-        match effect:
-            case Open():
-                self.alarm.set(effect.due)
-                connection = await tidily(open_async(effect.request, effect.due))
-                self.alarm.task = None
-                self._connections.append(connection)
-                return connection
-            case Finish():
-                await effect.connection.finish()
-                self._connections.remove(effect.connection)
-            case Close():
-                await effect.connection.close()
-                self._connections.remove(effect.connection)
-            case Sleep():
-                await asyncio.sleep(effect.seconds)
-            case Invoke():
-                return await self._invoke(effect)
-            case Fork():
-                branches = AsyncBranches(effect, adrive)
-                self._branches.append(branches)
-                return branches
-            case Next():
-                return await effect.branches.next()
-            case Transform():
-                transformed = AsyncTransformed(effect, adrive)
-                self._branches.append(transformed)
-                return transformed
-        return None
-
-    async def _invoke(self, call: Invoke) -> Any:
-        if inspect.iscoroutinefunction(call.function):
-            return await _within(call.function(*call.arguments, **call.named), call.timeout)
-        result = await _within(run_in_thread(call.function, *call.arguments, **call.named), call.timeout)
-        return await _within(result, call.timeout) if inspect.isawaitable(result) else result
-
-    async def close(self) -> None:
-        self.alarm.close()
-        for branches in self._branches:
-            await branches.close()
-        for connection in self._connections:
-            with suppress(Exception):
-                await connection.close()
-
-
 async def _within(awaitable: Any, timeout: float | None) -> Any:
+    import asyncio
+
     async with asyncio.timeout(timeout):
         return await awaitable

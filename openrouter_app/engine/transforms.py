@@ -1,17 +1,33 @@
-"""Generator functions over the items of a flow, on both drivers."""
+"""Generator functions over the items of a flow, in a thread; and async functions there."""
 
 from __future__ import annotations
 
-import asyncio
 import inspect
+import sys
 from collections.abc import AsyncGenerator, Callable, Generator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .errors import UsageError
 from .flows import Flow, Transform
-from .threads import run_in_thread
 
-_END = object()
+if TYPE_CHECKING:
+    import asyncio
+
+END = object()
+"""What stands for an item where there is none any more."""
+
+
+def own_loop() -> asyncio.Runner:
+    """A loop for async functions in a chain that is run without one.
+
+    Raises `UsageError` where this thread runs a loop already.
+    """
+    # a loop that runs has loaded asyncio
+    if (loaded := sys.modules.get("asyncio")) is not None and loaded._get_running_loop() is not None:
+        raise UsageError("An event loop runs in this thread: use ainvoke, astream or abatch.")
+    import asyncio
+
+    return asyncio.Runner()
 
 
 class Transformed:
@@ -21,9 +37,7 @@ class Transformed:
         self._source = drive(effect.flow)
         self._runner: asyncio.Runner | None = None
         if inspect.isasyncgenfunction(effect.function):
-            if asyncio._get_running_loop() is not None:
-                raise UsageError("An event loop runs in this thread: use astream or ainvoke.")
-            self._runner = asyncio.Runner()
+            self._runner = own_loop()
             self._made: Any = effect.function(self._as_async())
         else:
             self._made = iter(effect.function(self._source))
@@ -34,11 +48,9 @@ class Transformed:
 
     def next(self) -> Any:
         """``(None, item)``, or None at the end."""
-        if self._runner is None:
-            item = next(self._made, _END)
-        else:
-            item = self._runner.run(_following(self._made))
-        return None if item is _END else (None, item)
+        made, runner = self._made, self._runner
+        item = next(made, END) if runner is None else runner.run(_following(made))
+        return None if item is END else (None, item)
 
     def close(self) -> None:
         """Leave the function, then the flow it reads."""
@@ -50,34 +62,5 @@ class Transformed:
         self._source.close()
 
 
-class AsyncTransformed:
-    """On a loop. A sync generator function runs in threads, once all items have come."""
-
-    def __init__(self, effect: Transform, drive: Callable[[Flow], AsyncGenerator[Any, None]]) -> None:
-        self._source = drive(effect.flow)
-        self._function = effect.function
-        self._made: Any = None
-        self._is_async = inspect.isasyncgenfunction(effect.function)
-        if self._is_async:
-            self._made = effect.function(self._source)
-
-    async def next(self) -> Any:
-        """``(None, item)``, or None at the end."""
-        if self._is_async:
-            item = await anext(self._made, _END)
-        else:
-            if self._made is None:
-                items = [item async for item in self._source]
-                self._made = iter(self._function(iter(items)))
-            item = await run_in_thread(next, self._made, _END)
-        return None if item is _END else (None, item)
-
-    async def close(self) -> None:
-        """Leave the function, then the flow it reads."""
-        if self._is_async:
-            await self._made.aclose()
-        await self._source.aclose()
-
-
 async def _following(items: AsyncGenerator[Any, None]) -> Any:
-    return await anext(items, _END)
+    return await anext(items, END)

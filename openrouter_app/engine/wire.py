@@ -255,16 +255,17 @@ class ReplyFold:
         if text:
             text = call.arguments.add(text)
             self._arguments += len(text)
-            if self._arguments > MAX_ARGUMENTS:
-                raise _too_large("tool arguments", MAX_ARGUMENTS)
         if call.name:
             if text:
                 events.append(ToolCallDelta(call.id, text))
         elif name:
+            self._arguments += len(name)
             self._calls.name(call, name)
             events.append(ToolCallStarted(call.id, name))
             if written := call.arguments.text:
                 events.append(ToolCallDelta(call.id, written))
+        if self._arguments > MAX_ARGUMENTS:
+            raise _too_large("tool arguments", MAX_ARGUMENTS)
 
     def _verdict(self, call: PendingCall, events: list[Event]) -> ToolCallReady | ToolCallInvalid:
         raw = call.arguments.text

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from openrouter_app.engine.drivers import adrive, drive
+from openrouter_app.engine.async_drivers import adrive
+from openrouter_app.engine.drivers import drive
 from openrouter_app.engine.flows import Effect, collected, pump
 
 

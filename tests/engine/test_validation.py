@@ -376,6 +376,8 @@ patterns = st.recursive(
 
 @given(patterns, st.text("ab-_1 \n٣é", max_size=8))
 def test_patterns_mean_what_they_mean_to_python(pattern, text):
+    if not text and r"\B" in pattern:
+        return  # there is no boundary in it, but before 3.14 Python says neither
     expected = re.search(pattern.replace("$", r"\Z"), text) is not None
     try:
         validate_arguments(root(a={"pattern": pattern}), {"a": text})

@@ -91,6 +91,64 @@ def test_cost_is_exactly_what_was_written():
     assert finished.usage.cost == Decimal("0.000012345678901234567")
 
 
+@pytest.mark.parametrize(
+    "cost", [-1, "NaN", "Infinity", 10**6, 10**400, "1e-60", "0e999999", "0." + "1" * 51, [], "much"]
+)
+def test_absurd_costs_are_not_believed(cost):
+    events = events_of(chunk({"content": "x"}, finish="stop", usage={"prompt_tokens": 1, "cost": cost}))
+    assert events[-1].usage == Usage(1, 0, None)
+
+
+def test_minus_nothing_is_nothing():
+    (*_, finished) = events_of('{"choices": [{"finish_reason": "stop"}], "usage": {"cost": -0.0}}')
+    assert str(finished.usage.cost) == "0.0"
+
+
+def test_usage_says_what_was_cached_thought_and_paid_elsewhere():
+    usage = {
+        "prompt_tokens": 9,
+        "completion_tokens": 8,
+        "cost": 0,
+        "is_byok": True,
+        "prompt_tokens_details": {"cached_tokens": 7, "cache_write_tokens": 6, "audio_tokens": 0},
+        "completion_tokens_details": {"reasoning_tokens": 5},
+        "cost_details": {"upstream_inference_cost": 0.004},
+    }
+    events = events_of(chunk({"content": "x"}, finish="stop", usage=usage))
+    assert events[-1].usage == Usage(9, 8, Decimal(0), 7, 6, 5, Decimal("0.004"), True)
+
+
+def test_usage_may_come_in_pieces_and_the_last_word_counts():
+    events = events_of(
+        chunk({"content": "x"}, usage={"prompt_tokens": 3, "cost": 0.5, "is_byok": True}),
+        chunk(finish="stop", usage={"prompt_tokens": -1, "completion_tokens": 4, "cost": None}),
+        {"choices": [], "usage": {"completion_tokens": 5, "prompt_tokens_details": None}},
+    )
+    assert events[-1].usage == Usage(3, 5, Decimal("0.5"), is_byok=True)
+
+
+def test_who_answers_may_be_said_late_and_counts_once():
+    events = events_of(
+        {"choices": [{"delta": {"content": "x"}}]},
+        {"id": "gen-2", "provider": "", "created": 1760532578, "choices": [{"delta": {"content": "y"}}]},
+        {"id": "gen-3", "model": "a/b", "created": 5, "choices": [{"delta": {}, "finish_reason": "stop"}]},
+        {"provider": "P", "model": "c/d", "choices": []},
+    )
+    assert events[0] == ReplyStarted("", "", "")
+    assert len(of_type(ReplyStarted, events)) == 1
+    assert events[-1] == ReplyFinished("stop", "", None, "gen-2", "a/b", "P", 1760532578)
+
+
+@pytest.mark.parametrize(
+    ("created", "seconds"),
+    [(7, 7), (7.9, 7), ("7", 7), (0, 0), (-7, 0), (10**12, 0), (10**400, 0), ("soon", 0), ([], 0), (None, 0)],
+)
+def test_created_is_a_time_or_nothing(created, seconds):
+    events = events_of(chunk({"content": "x"}, finish="stop", created=created))
+    assert events[-1].created == seconds
+    assert of_type(TextDelta, events) == [TextDelta("x")]
+
+
 @pytest.mark.parametrize("tokens", [10**30, -1, 10**9])
 def test_absurd_token_counts_are_not_believed(tokens):
     events = events_of(
@@ -115,9 +173,241 @@ def test_reasoning_is_shown_once_where_it_comes_twice():
     assert of_type(ReasoningDelta, events) == [ReasoningDelta("hm")]
 
 
+def test_reasoning_that_was_shown_is_not_shown_again_when_its_block_comes():
+    details = [{"type": "reasoning.text", "text": "hm, yes", "signature": "s"}]
+    events = events_of(
+        chunk({"reasoning": "hm,"}),
+        chunk({"reasoning": " yes"}),
+        chunk({"reasoning_details": details}),
+        chunk(finish="stop"),
+    )
+    assert of_type(ReasoningDelta, events) == [ReasoningDelta("hm,"), ReasoningDelta(" yes")]
+    assert events[-1].reasoning_details == tuple(details)
+
+
+def test_reasoning_may_have_the_name_other_hosts_give_it():
+    events = events_of(chunk({"reasoning_content": "hm"}), chunk({"content": "x"}, finish="stop"))
+    assert of_type(ReasoningDelta, events) == [ReasoningDelta("hm")]
+
+
+def test_reasoning_details_are_none_where_nothing_was_said_of_them():
+    assert events_of(chunk({"content": "x"}, finish="stop"))[-1].reasoning_details is None
+    assert events_of(chunk({"content": "x", "reasoning_details": None}))[-1].reasoning_details is None
+    assert (
+        events_of(chunk({"content": "x"}), chunk({"content": "y", "reasoning_details": []}))[
+            -1
+        ].reasoning_details
+        == ()
+    )
+
+
+TEXT, SUMMARY, ENCRYPTED, SERVED = (
+    "reasoning.text",
+    "reasoning.summary",
+    "reasoning.encrypted",
+    "reasoning.server_tool_call",
+)
+
+
+def block(type, index=None, **members):
+    return {"type": type, **({} if index is None else {"index": index}), **members}
+
+
+@pytest.mark.parametrize(
+    ("fragments", "blocks"),
+    [
+        pytest.param(
+            [
+                block(TEXT, 0, text="", signature="", format="f"),
+                block(TEXT, 0, text="a", format="f"),
+                block(TEXT, 0, text="b", format="f", id=None),
+                block(TEXT, 0, signature="s", format="f"),
+            ],
+            [block(TEXT, 0, text="ab", signature="s", format="f", id=None)],
+            id="one text, signed at its end",
+        ),
+        pytest.param(
+            [block(TEXT, 0, text="a"), block(TEXT, 1, text="b"), block(TEXT, 0, text="c", signature="s")],
+            [block(TEXT, 0, text="ac", signature="s"), block(TEXT, 1, text="b")],
+            id="two texts by turns",
+        ),
+        pytest.param(
+            [
+                block(SUMMARY, 0, summary="a"),
+                block(SUMMARY, 0, summary="b"),
+                block(ENCRYPTED, 0, data="x", id="1"),
+            ],
+            [block(SUMMARY, 0, summary="ab"), block(ENCRYPTED, 0, data="x", id="1")],
+            id="an index is a type's own",
+        ),
+        pytest.param(
+            [
+                block(TEXT, text="a"),
+                block(SUMMARY, summary="b"),
+                block(TEXT, text="c"),
+                block(TEXT, signature="s"),
+            ],
+            [block(TEXT, text="ac", signature="s"), block(SUMMARY, summary="b")],
+            id="without an index, the last of its type goes on",
+        ),
+        pytest.param(
+            [block(TEXT, text="a", signature="s"), block(TEXT, text="b", signature="t")],
+            [block(TEXT, text="a", signature="s"), block(TEXT, text="b", signature="t")],
+            id="without an index, what is signed is complete",
+        ),
+        pytest.param(
+            [block(TEXT, text="a", id="1"), block(TEXT, text="b", id="1"), block(TEXT, text="c", id="2")],
+            [block(TEXT, text="ab", id="1"), block(TEXT, text="c", id="2")],
+            id="without an index, a new id begins another",
+        ),
+        pytest.param(
+            [block(TEXT, text="a"), block(TEXT, signature="s", id="1")],
+            [block(TEXT, text="a", signature="s", id="1")],
+            id="an id may come with the signature",
+        ),
+        pytest.param(
+            [block(ENCRYPTED, data="x"), block(ENCRYPTED, data="y"), block(ENCRYPTED, data="y")],
+            [block(ENCRYPTED, data="x"), block(ENCRYPTED, data="y")],
+            id="other data is another block, the same is not",
+        ),
+        pytest.param(
+            [block(ENCRYPTED, 0, data="x", id="1"), block(ENCRYPTED, 0, data="xy", id="1")],
+            [block(ENCRYPTED, 0, data="xy", id="1")],
+            id="data of the same id is what was said last",
+        ),
+        pytest.param(
+            [
+                block(SERVED, 0, tool_call_id="1", arguments="{}"),
+                block(SERVED, 0, tool_call_id="1", result="r"),
+                block(SERVED, 0, tool_call_id="2", result="q"),
+            ],
+            [
+                block(SERVED, 0, tool_call_id="1", arguments="{}", result="r"),
+                block(SERVED, 0, tool_call_id="2", result="q"),
+            ],
+            id="calls of OpenRouter's own tools",
+        ),
+        pytest.param(
+            [block(TEXT, 0, text="a", extra={"n": 1}), block(TEXT, 0, text="b", extra={"n": 2}, more=None)],
+            [block(TEXT, 0, text="ab", extra={"n": 2}, more=None)],
+            id="members not known here are kept",
+        ),
+        pytest.param(
+            [block(TEXT, 0, text=None), block(TEXT, 1, text=7), {"text": "b"}, block(7, text="c")],
+            [block(TEXT, 0), block(TEXT, 1)],
+            id="what is no text, and what has no type",
+        ),
+        pytest.param([block(TEXT, 10**9, text="a")], [block(TEXT, 10**9, text="a")], id="a wild index"),
+        pytest.param([block("new.kind", 0, text="a")], [block("new.kind", 0, text="a")], id="a new type"),
+    ],
+)
+def test_reasoning_details_become_the_blocks_that_go_back(fragments, blocks):
+    chunks = [chunk({"reasoning_details": [fragment]}) for fragment in fragments]
+    assert events_of(*chunks, chunk(finish="stop"))[-1].reasoning_details == tuple(blocks)
+    assert events_of(chunk({"reasoning_details": fragments}))[-1].reasoning_details == tuple(blocks)
+
+
+def test_detail_nested_too_deep_is_left_out_and_the_rest_is_kept():
+    deep = "[" * 100 + "]" * 100
+    raw = f'{{"choices": [{{"delta": {{"reasoning_details": [{{"type": "t", "id": "1", "x": {deep}}}]}}}}]}}'
+    assert events_of(raw)[-1].reasoning_details == ({"type": "t", "id": "1"},)
+
+
+texts = st.text(max_size=5)
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from([TEXT, SUMMARY]), st.integers(0, 2), texts.filter(bool)),
+        min_size=1,
+        max_size=15,
+    )
+)
+def test_fragments_add_up_by_type_and_index_in_any_order(fragments):
+    names = {TEXT: "text", SUMMARY: "summary"}
+    expected = {}
+    for kind, index, text in fragments:
+        whole = expected.setdefault((kind, index), block(kind, index, **{names[kind]: ""}))
+        whole[names[kind]] += text
+    details = [block(kind, index, **{names[kind]: text}) for kind, index, text in fragments]
+    events = events_of(*[chunk({"reasoning_details": [detail]}) for detail in details])
+    assert events[-1].reasoning_details == tuple(expected.values())
+
+
 def test_refusal_is_an_event_of_its_own():
     events = events_of(chunk({"refusal": "No."}), chunk(finish="stop"))
     assert of_type(RefusalDelta, events) == [RefusalDelta("No.")]
+
+
+PICTURE = {
+    "type": "image_url",
+    "image_url": {"url": "data:image/gif;base64,R0lGODlhAQABAAAAACwAAAAAAQABAAAA="},
+}
+URL = PICTURE["image_url"]["url"]
+
+
+def test_pictures_are_events_whatever_way_they_come():
+    odd = [{"type": "image_url"}, {"image_url": 7}, {"image_url": {"url": ""}}, {"image_url": URL}, "no"]
+    assert of_type(ImageReady, events_of(chunk({"images": [PICTURE]}))) == [ImageReady(URL)]
+    assert of_type(ImageReady, events_of(chunk({"images": odd}))) == [ImageReady(URL)]
+    message = {"content": "x", "images": [PICTURE, PICTURE]}
+    events = events_of_body({"choices": [{"message": message}]})
+    assert of_type(ImageReady, events) == [ImageReady(URL)] * 2
+    parts = [{"type": "text", "text": "x"}, PICTURE, 7]
+    events = events_of_body({"choices": [{"message": {"content": parts, "images": [PICTURE]}}]})
+    assert of_type(ImageReady, events) == [ImageReady(URL)] * 2
+    assert of_type(TextDelta, events) == [TextDelta("x")]
+
+
+def test_picture_alone_is_content():
+    decoder = ReplyDecoder()
+    assert fed(decoder, stream(chunk({"images": [PICTURE]}), done=False))[-1] == ImageReady(URL)
+    assert decoder.fold.has_content
+    with pytest.raises(BrokenStreamError):
+        decoder.close([])
+
+
+def nested(levels):
+    return [nested(levels - 1)] if levels else 0
+
+
+def test_sources_are_events_and_malformed_ones_are_not():
+    good = [
+        {"type": "url_citation", "url_citation": {"url": "https://a.example", "start_index": 0}},
+        {"type": "file", "file": {"hash": "h", "name": "a.pdf", "content": [{"type": "text", "text": "x"}]}},
+        {"type": "of a new type", "x": nested(20)},
+    ]
+    bad = [
+        {"type": "url_citation", "url_citation": {"title": "t"}},
+        {"type": "url_citation", "url": "https://a.example"},
+        {"type": "url_citation", "url_citation": {"url": 7}},
+        {"type": "file", "file": []},
+        {"type": ["file"]},
+        {},
+        {"type": "deep", "x": nested(40)},
+    ]
+    expected = [AnnotationReady(annotation) for annotation in good]
+    assert of_type(AnnotationReady, events_of(chunk({"annotations": [*bad, *good]}))) == expected
+    assert of_type(AnnotationReady, events_of(chunk({"annotations": [7, *good]}))) == expected
+    body = {"choices": [{"message": {"content": "x", "annotations": good}}]}
+    assert of_type(AnnotationReady, events_of_body(body)) == expected
+
+
+@pytest.mark.parametrize(
+    ("limit", "delta"),
+    [
+        ("MAX_PICTURES", {"images": [PICTURE] * 3}),
+        ("MAX_SOURCES", {"annotations": [{"type": "x", "y": "z" * 30}] * 3}),
+        ("MAX_REASONING", {"reasoning_details": [block(TEXT, 0, text="z" * 90)] * 3}),
+        ("MAX_ARGUMENTS", {"tool_calls": [{"index": 0, "function": {"arguments": "z" * 90}}] * 3}),
+        ("MAX_ARGUMENTS", {"tool_calls": [{"index": 0, "function": {"name": "n" * 101}}]}),
+    ],
+)
+def test_what_must_be_kept_is_bounded(monkeypatch, limit, delta):
+    monkeypatch.setattr(wire, limit, 100)
+    monkeypatch.setattr("openrouter_app.engine.chunks._BLOCK_COST", 0)
+    with pytest.raises(UpstreamError, match="The answer is too large"):
+        events_of(chunk(delta))
 
 
 def test_tool_call_is_started_written_and_ready():
@@ -173,6 +463,96 @@ def test_two_calls_stay_two_with_ids_of_their_own(chunks):
     ready = of_type(ToolCallReady, events_of(*chunks, chunk(finish="tool_calls")))
     assert [event.name for event in ready] == ["f", "g"]
     assert len({event.id for event in ready}) == 2
+
+
+def test_known_id_finds_its_call_whatever_the_index_says():
+    events = events_of(
+        call('{"a"', index=0, id="a", name="f"),
+        call('{"b"', index=1, id="b", name="g"),
+        call(": 1}", index=7, id="a"),
+        call(": 2}", index=0, id="b"),
+        chunk(finish="tool_calls"),
+    )
+    assert [event.arguments for event in of_type(ToolCallReady, events)] == [{"a": 1}, {"b": 2}]
+
+
+def test_another_name_at_the_same_index_is_another_call_once_arguments_came():
+    events = events_of(
+        call("{}", name="f"),
+        call("{}", name="g"),
+        call("", name="h"),
+        call("", name="i"),
+        call("{}", name="h"),
+    )
+    assert [event.name for event in of_type(ToolCallReady, events)] == ["f", "g", "h"]
+
+
+def test_delta_without_id_and_index_belongs_to_the_call_that_was_written_last():
+    events = events_of(
+        call('{"a"', index=0, id="a", name="f"),
+        call('{"b"', index=1, id="b", name="g"),
+        call(": 1", index=0),
+        call("}", index=None),
+        call(": 2}", index=1),
+    )
+    assert [event.arguments for event in of_type(ToolCallReady, events)] == [{"a": 1}, {"b": 2}]
+
+
+def test_call_without_a_function_and_one_without_a_name_are_invalid():
+    events = events_of(chunk({"tool_calls": [{"index": 0, "id": "a"}]}), call("{}", index=1, id="b"))
+    invalid = of_type(ToolCallInvalid, events)
+    assert [(event.id, event.name, event.raw) for event in invalid] == [
+        ("a", "unnamed", ""),
+        ("b", "unnamed", "{}"),
+    ]
+    assert {event.message for event in invalid} == {"The model called a tool without naming it."}
+
+
+@pytest.mark.parametrize(
+    ("finish", "native"), [("length", None), ("tool_calls", "max_output_tokens"), ("stop", "MAX_TOKENS")]
+)
+def test_arguments_cut_at_the_length_limit_say_so(finish, native):
+    end = chunk(finish=finish)
+    end["choices"][0]["native_finish_reason"] = native
+    (invalid,) = of_type(ToolCallInvalid, events_of(call('{"a": "cut', id="c", name="f"), end))
+    assert invalid.message == "The tool's arguments were cut off at the length limit."
+
+
+@pytest.mark.parametrize("id", ["x" * 129, "call_0", ""])
+def test_ids_of_calls_are_short_and_their_own(id):
+    events = events_of(call("{}", index=0, id=id, name="f"), call("{}", index=1, id=id, name="g"))
+    ids = [event.id for event in of_type(ToolCallReady, events)]
+    assert len(set(ids)) == 2
+    assert max(map(len, ids)) <= 128
+
+
+def test_arguments_sent_whole_each_time_are_told_once():
+    events = events_of(
+        call('{"a"', id="c", name="f"),
+        call('{"a":1', id="c", name="f"),
+        call('{"a":1,"b":2}', id="c", name="f"),
+        call('{"a":1,"b":2}', id="c", name="f"),
+        chunk(finish="tool_calls"),
+    )
+    assert events[2:-1] == [
+        ToolCallDelta("c", '{"a"'),
+        ToolCallDelta("c", ":1"),
+        ToolCallDelta("c", ',"b":2}'),
+        ToolCallReady("c", "f", {"a": 1, "b": 2}),
+    ]
+
+
+def test_delta_that_could_be_either_is_told_when_it_is_known_what_it_is():
+    same = [call('{"a":', id="c", name="f"), call('{"a":1}', id="c")]
+    assert of_type(ToolCallDelta, events_of(*same, call("}", id="c"))) == [
+        ToolCallDelta("c", '{"a":'),
+        ToolCallDelta("c", '{"a":1}}'),
+    ]
+    events = events_of(*same)
+    assert of_type(ToolCallDelta, events) == [ToolCallDelta("c", '{"a":'), ToolCallDelta("c", "1}")]
+    assert of_type(ToolCallReady, events) == [ToolCallReady("c", "f", {"a": 1})]
+    nameless = [call('{"a":', id="c"), call('{"a":1}', id="c")]
+    assert of_type(ToolCallInvalid, events_of(*nameless))[0].raw == '{"a":1}'
 
 
 def test_name_may_come_after_arguments():
@@ -260,6 +640,36 @@ def test_error_in_mid_stream_is_raised_after_what_came_before(last):
     assert caught.value.generation_id == "gen-1"
 
 
+def test_error_after_a_finish_is_an_error_all_the_same():
+    with pytest.raises(UpstreamError) as caught:
+        events_of(chunk({"content": "x"}, finish="length"), chunk(finish="error"))
+    assert caught.value.provider == "P"
+
+
+def test_error_that_says_nothing_is_none():
+    assert events_of(chunk({"content": "x"}, finish="stop", error={}))[-1].reason == "stop"
+
+
+def test_key_in_what_makes_no_sense_stays_out_of_the_log():
+    with pytest.raises(UpstreamError) as caught:
+        events_of("{Bearer sk-or-v1-0123456789abcdef}")
+    assert "0123456789" not in caught.value.detail
+    assert "[redacted]" in caught.value.detail
+    with pytest.raises(UpstreamError) as caught:
+        events_of_body(b'["sk-or-v1-0123456789abcdef"]')
+    assert "0123456789" not in caught.value.detail
+
+
+def test_message_after_deltas_is_not_the_answer_again():
+    message = {"choices": [{"message": {"content": "Hello"}, "finish_reason": "stop"}]}
+    assert of_type(TextDelta, events_of(chunk({"content": "Hello"}), message)) == [TextDelta("Hello")]
+    assert of_type(TextDelta, events_of(message)) == [TextDelta("Hello")]
+
+
+def test_chunk_may_have_no_delta_at_all():
+    assert events_of({"choices": [{"finish_reason": "stop"}]}, {"choices": None}, {})[-1].reason == "stop"
+
+
 def test_members_of_odd_types_do_not_lose_the_rest():
     odd = {
         "id": 7,
@@ -280,6 +690,27 @@ def test_content_in_parts_and_arguments_as_an_object_are_read():
 def test_two_objects_glued_in_one_event_are_both_read():
     glued = json.dumps(chunk({"content": "a"})) + json.dumps(chunk({"content": "b"}))
     assert of_type(TextDelta, events_of(glued)) == [TextDelta("a"), TextDelta("b")]
+
+
+def test_event_of_a_great_many_objects_is_refused_at_once():
+    with pytest.raises(UpstreamError, match="is no answer"):
+        events_of("{}" * 100_000)
+
+
+def test_event_of_a_great_many_members_is_refused_before_it_is_read():
+    half = b'data: {"choices": [' + b"{}," * 100_000 + b"{}\n"
+    with pytest.raises(UpstreamError, match="too much in it"):
+        fed(ReplyDecoder(), half + b"data: " + b",{}" * 100_000 + b"]}\n\n")
+
+
+def test_lone_surrogates_deep_inside_become_replacement_characters_too():
+    raw = (
+        r'{"choices": [{"delta": {"content": "\ud83d\ude00", "reasoning_details": '
+        r'[{"type": "t", "\uD800": ["\udfff", 1]}]}}]}'
+    )
+    events = events_of(raw)
+    assert of_type(TextDelta, events) == [TextDelta("😀")]
+    assert events[-1].reasoning_details == ({"type": "t", "\ufffd": ["\ufffd", 1]},)
 
 
 def test_lone_surrogate_in_text_becomes_the_replacement_character():

@@ -5,11 +5,11 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from ..base_url import check_base_url
 from ..client import Request, Timeouts
-from ..connections import AsyncConnection, Connection
+from ..connections import Connection
 from ..defaults import BASE_URL, defaults
 from ..errors import ConfigurationError, MissingKeyError, OpenRouterError, ReadTimeoutError, UpstreamError
 from ..failures import failure_of_response
@@ -20,6 +20,9 @@ from ..requests import encode_body, messages_of, wire_messages
 from ..tools import ToolChoice, ToolSpec
 from ..wire import ReplyDecoder, decode_completion
 from .steps import Call, Step, Upstream
+
+if TYPE_CHECKING:
+    from ..async_connections import AsyncConnection
 
 MAX_BODY = 12_000_000
 MAX_ERROR_BODY = 100_000

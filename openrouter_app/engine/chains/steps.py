@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import msgspec
 
-from ..drivers import adrive, drive
+from ..drivers import drive
 from ..errors import UsageError
 from ..flows import Flow, collected
 from ..replies import added_up
@@ -70,6 +70,8 @@ class Step(ABC, Generic[Out]):
 
     def astream(self, input: Any, /, **options: Any) -> AsyncGenerator[Out, None]:
         """`stream`, on the running event loop."""
+        from ..async_drivers import adrive
+
         return adrive(self.flow(Upstream.of(input), Call(True, options)))
 
     def invoke(self, input: Any, /, **options: Any) -> Out:
@@ -79,6 +81,8 @@ class Step(ABC, Generic[Out]):
 
     async def ainvoke(self, input: Any, /, **options: Any) -> Out:
         """`invoke`, on the running event loop."""
+        from ..async_drivers import adrive
+
         async with aclosing(adrive(self.flow(Upstream.of(input), Call(False, options)))) as items:
             return self.reduce([item async for item in items])  # type: ignore[no-any-return]
 
@@ -109,6 +113,7 @@ class Step(ABC, Generic[Out]):
         return_errors: bool = False,
     ) -> list[Any]:
         """`batch`, on the running event loop, in tasks."""
+        from ..async_drivers import adrive
         from .batches import batch_flow
 
         flow = batch_flow(self, inputs, options, max_concurrency, return_errors)
