@@ -20,8 +20,9 @@ The tree is split by who must act: the word before a colon. The class docstring 
     │   ├── ConnectError            no connection was made
     │   ├── ReadTimeoutError        connected, then silence
     │   └── BrokenStreamError       cut off, or ended without an end, after it had begun
-    └── OutputError                 nobody: the model answered, but not in the promised form
-        └── PartialJSONError        text that is no JSON (has .position)
+    ├── OutputError                 nobody: the model answered, but not in the promised form
+    │   └── PartialJSONError        text that is no JSON (has .position)
+    └── ToolError                   the model: a tool's function tells it why there is no result
 
 Every error carries a sentence for people (``str(error)``), a stable ``code`` of the websocket
 protocol and ``retryable``. None ever carries a key, and none shows a provider's raw body in its
@@ -30,6 +31,8 @@ sentence: that is kept in ``detail`` for the log.
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class OpenRouterError(Exception):
     """The root: catch this to catch everything the engine raises on purpose.
@@ -37,7 +40,8 @@ class OpenRouterError(Exception):
     ``message`` is a sentence for people, ``code`` one of the protocol's error codes,
     ``retryable`` whether the same request may succeed later, ``detail`` more for the log.
     Where it is known: ``status`` is the HTTP status or the error's own code, ``retry_after`` the
-    seconds to wait, ``provider`` who served the answer, ``generation_id`` OpenRouter's id of it.
+    seconds to wait, ``provider`` who served the answer, ``generation_id`` OpenRouter's id of it, and
+    ``state`` how far a tool loop had come.
     """
 
     code = "provider"
@@ -63,6 +67,7 @@ class OpenRouterError(Exception):
         if retryable is not None:
             self.retryable = retryable
         self.detail = detail
+        self.state: Any = None
 
 
 class UsageError(OpenRouterError, ValueError):

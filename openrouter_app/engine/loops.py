@@ -42,9 +42,10 @@ class LoopState(msgspec.Struct, frozen=True, kw_only=True):
     """A tool loop's last item: everything so far.
 
     ``reason`` says why it ended: ``finished`` with an answer, ``approval`` where the ``pending`` calls
-    wait for a person, ``error`` on an error's ``state``, else the limit that was reached. ``messages`` is the whole history, ``usage`` the
-    sum of all steps, ``errors`` how many calls went wrong. Given back to the loop, decided on or with
-    larger limits, it goes on from there; a call that has its result is not run again.
+    wait for a person, ``error`` on an error's ``state``, else the limit that was reached. ``messages``
+    is the whole history, ``usage`` the sum of all steps, ``errors`` how many calls went wrong. Given
+    back to the loop, decided on or with larger limits, it goes on from there; a call that has its result
+    is not run again.
 
     Keep it where only you can write: whoever writes it approves calls.
     """

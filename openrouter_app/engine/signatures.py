@@ -361,7 +361,8 @@ def parse_docstring(text: str) -> tuple[str, dict[str, str]]:
         elif _UNDERLINE.fullmatch(words):
             in_summary = False
         elif _SECTION.fullmatch(words):
-            style, header, entry, current, in_summary = "google", indent, -1, None, False
+            # Where the text begins with it, cleandoc has taken the indent from what stands below.
+            style, header, entry, current, in_summary = "google", indent if number else -1, -1, None, False
         elif said := _FIELD.match(words):
             style, header, current, in_summary = "rest", indent, [said[2]], False
             described.setdefault(said[1], current)

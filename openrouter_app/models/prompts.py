@@ -9,7 +9,7 @@ from django.db import models
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from ..engine.chat_prompts import MessagesPlaceholder, prompt_row
+from ..engine.chat_prompts import MessagePlaceholder, MessagesPlaceholder, PromptMessage, prompt_row
 from ..engine.errors import TemplateError
 from .fields import JSONTextField
 
@@ -91,16 +91,24 @@ class PromptRow(models.Model):
         """The text is a template, or the name of a placeholder."""
         super().clean()
         try:
-            prompt_row(self.role, self.text)
+            saved_row(self.role, self.text)
         except TemplateError as error:
             raise ValidationError({"text": str(error)}) from error
+
+
+def saved_row(role: str, text: str) -> PromptMessage | MessagesPlaceholder:
+    """A row as the admin keeps it: its roles are those of `PromptRow`. Raises `TemplateError`."""
+    row = prompt_row(role, text)
+    if isinstance(row, MessagePlaceholder):
+        raise TemplateError(f"A saved prompt has no role '{role}'. Use messages_placeholder.")
+    return row
 
 
 def variables_of(rows: Iterable[list[str]]) -> tuple[str, ...]:
     """The variables of ``[[role, text], ...]``, each once, in order, without placeholders."""
     names: dict[str, None] = {}
     for role, text in rows:
-        row = prompt_row(role, text)
+        row = saved_row(role, text)
         if not isinstance(row, MessagesPlaceholder):
             names.update(dict.fromkeys(row.template.variables))
     return tuple(names)
@@ -115,7 +123,7 @@ def row_problems(rows: Iterable[list[str]]) -> list[str]:
     for number, (role, text) in enumerate(rows, start=1):
         empty = False
         try:
-            row = prompt_row(role, text)
+            row = saved_row(role, text)
         except TemplateError as error:
             problems.append(gettext("Row %(number)d: %(reason)s") % {"number": number, "reason": error})
             continue

@@ -20,6 +20,7 @@ from ..engine.chat_prompts import MessagesPlaceholder, format_rows, prompt_row
 from ..engine.errors import OpenRouterError
 from ..engine.messages import Message
 from ..models import DEFAULT_LABEL, Chain, ChainVersion, Owner, Run
+from ..models.prompts import saved_row
 from .refusals import Refused
 
 MAX_CLIENT_ID = 64
@@ -139,7 +140,7 @@ def _version(chain: Chain, wanted: str | int | None, user: Any, owner: Owner) ->
 
 def _input(body: Mapping[str, Any], given: Mapping[str, str]) -> dict[str, Any]:
     """The values for the prompt: exactly its variables. Placeholders are never filled from outside."""
-    rows = [prompt_row(role, text) for role, text in body["messages"]]
+    rows = [saved_row(role, text) for role, text in body["messages"]]
     placeholders = [row.variable for row in rows if isinstance(row, MessagesPlaceholder)]
     wanted = {
         name: None

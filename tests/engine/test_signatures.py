@@ -1,4 +1,4 @@
-"""Functions as models see them: schemas, descriptions, what is refused, and typed arguments on the way back."""
+"""Functions as models see them: schemas, descriptions, what is refused, and the way back."""
 
 from __future__ import annotations
 
@@ -156,7 +156,7 @@ def test_signature_and_docstring_become_a_schema():
         (dict[str, int], {"type": "object", "additionalProperties": {"type": "integer"}}),
         (Mapping[str, Any], {"type": "object"}),
         (int | None, {"anyOf": [{"type": "integer"}, {"type": "null"}]}),
-        (Optional[int], {"anyOf": [{"type": "integer"}, {"type": "null"}]}),  # noqa: UP045: both are written
+        (Optional[int], {"anyOf": [{"type": "integer"}, {"type": "null"}]}),  # noqa: UP045
         (Literal["a", "b"], {"enum": ["a", "b"], "type": "string"}),
         (Literal["a", 1, None], {"enum": [None, 1, "a"], "type": ["integer", "null", "string"]}),
         (datetime.date, {"type": "string", "format": "date"}),
@@ -320,8 +320,437 @@ def test_async_functions_and_objects_that_can_be_called():
 
 
 def unannotated(a): ...
-def of_custom_type(a: Custom): ...
-def of_custom_type_inside(a: dict[str, list[Custom]]): ...
+
+
+def of_a_custom_type(a: Custom): ...
+
+
+def of_a_custom_type_inside(a: dict[str, list[Custom]]): ...
+
+
 def of_callable(a: Callable[[int], int]): ...
+
+
+def of_an_impossible_union(a: Place | Point): ...
+
+
 def of_nowhere(a: Nowhere): ...  # noqa: F821
-def of_no_expression(a: 1 +): ...  # type: ignore  # noqa
+
+
+def of_no_expression(a): ...
+
+
+of_no_expression.__annotations__ = {"a": "1 +"}
+
+
+@dataclass
+class Unresolved:
+    inner: Nowhere  # noqa: F821
+
+
+def of_an_unresolved_field(a: Unresolved): ...
+
+
+@pytest.mark.parametrize(
+    ("function", "said"),
+    [
+        (unannotated, "the parameter 'a' has no annotation. Annotate it"),
+        (of_a_custom_type, "has a type without a JSON Schema (type <class"),
+        (of_a_custom_type_inside, "has a type without a JSON Schema (type <class"),
+        (of_callable, "has a type without a JSON Schema"),
+        (of_an_impossible_union, "has a type without a JSON Schema (Type unions may not contain more"),
+        (of_an_unresolved_field, "has a type without a JSON Schema (name 'Nowhere' is not defined)"),
+        (of_nowhere, "has an annotation that cannot be resolved (name 'Nowhere' is not defined)"),
+        (of_no_expression, "has an annotation that cannot be resolved"),
+    ],
+)
+def test_parameter_that_cannot_be_told_is_refused_with_its_name_and_the_way_out(function, said):
+    with pytest.raises(ToolSpecError) as raised:
+        Signature.of(function)
+    assert str(raised.value).startswith(f"{function.__name__}: the parameter 'a' ")
+    assert said in str(raised.value)
+    assert raised.value.path == ("properties", "a")
+
+
+def test_parameter_that_has_no_name_for_a_model_is_refused():
+    def positional(a: int, /): ...
+    def many(*a: int): ...
+    def any_name(**a: int): ...
+
+    assert "the parameter 'a: 'int'' cannot be filled in by name: remove the '/'" in refused(positional)
+    assert "the parameter '*a: 'int'' cannot be filled in by name: take a list" in refused(many)
+    assert "the parameter '**a: 'int'' cannot be filled in by name: write its names out" in refused(any_name)
+
+
+def test_method_of_a_class_is_refused_for_its_self():
+    class Shop:
+        def search(self, query: str): ...
+
+    assert "'self' has no annotation. Make the tool of the bound method." in refused(Shop.search)
+
+
+@pytest.mark.parametrize("function", [5, min])
+def test_what_has_no_signature_is_refused(function):
+    assert "has no signature to read" in refused(function)
+
+
+def test_exception_without_words_is_named():
+    class Rude(type):
+        def __or__(cls, other):
+            raise NotImplementedError
+
+    class Kind(metaclass=Rude): ...
+
+    def f(a): ...
+
+    f.__annotations__ = {"a": "Kind | None"}
+    f.__globals__["Kind"] = Kind
+    assert "cannot be resolved (NotImplementedError)" in refused(f)
+
+
+# Strict
+
+
+def test_strict_schema_is_closed_and_asks_for_everything():
+    def f(point: Point, limit: int | None, kinds: list[Unit]):
+        """Do.
+
+        Args:
+            point: Where.
+        """
+
+    schema = schema_of(f, strict=True)
+    assert schema["required"] == ["point", "limit", "kinds"]
+    assert schema["additionalProperties"] is False
+    assert schema["properties"]["point"] == {"description": "Where.", "anyOf": [{"$ref": "#/$defs/Point"}]}
+    assert schema["properties"]["kinds"] == {"type": "array", "items": {"$ref": "#/$defs/Unit"}}
+    point = schema["$defs"]["Point"]
+    assert (point["required"], point["additionalProperties"]) == (["x", "y"], False)
+    assert "default" not in str(schema)
+
+
+def test_strict_parameter_with_a_default_takes_null_for_it():
+    def f(days: int = 3, unit: Unit = Unit.CELSIUS, limit: int | None = 5, other: int = None): ...  # noqa: RUF013
+
+    signature = Signature.of(f, strict=True)
+    assert signature.schema["required"] == ["days", "unit", "limit", "other"]
+    properties = signature.schema["properties"]
+    assert properties["days"] == {
+        "anyOf": [{"type": "integer"}, {"type": "null"}],
+        "description": "Null means the default, 3.",
+    }
+    assert properties["unit"]["description"] == 'Null means the default, "c".'
+    assert properties["limit"] == {"anyOf": [{"type": "integer"}, {"type": "null"}]}
+    assert properties["other"]["description"] == "Null means the default."
+    nothing = dict.fromkeys(signature.schema["properties"])
+    validate_arguments(signature.schema, nothing)
+    assert signature.arguments(nothing) == {"limit": None}  # its own null: the model said it
+    assert signature.arguments({**nothing, "days": 4}) == {"limit": None, "days": 4}
+
+
+def test_strict_adds_the_default_to_a_description():
+    def f(days: Annotated[int, "How many."] = 3): ...
+
+    assert (
+        schema_of(f, strict=True)["properties"]["days"]["description"]
+        == "How many. Null means the default, 3."
+    )
+
+
+def test_strict_function_without_parameters():
+    def f(): ...
+
+    assert schema_of(f, strict=True) == {
+        "type": "object",
+        "properties": {},
+        "required": [],
+        "additionalProperties": False,
+    }
+
+
+@pytest.mark.parametrize(("kind", "named"), [(Place, "'Place.country'"), (Options, "'Options.offset'")])
+def test_strict_field_that_need_not_be_given_is_refused(kind, named):
+    def f(a): ...
+
+    f.__annotations__ = {"a": list[kind]}
+    assert named in refused(f, strict=True)
+
+
+def test_strict_field_with_a_default_may_take_null():
+    class Kept(msgspec.Struct):
+        a: Unit | None = None
+        b: Literal["x", None] = None
+        c: Any = None
+
+    assert schema_of_type(Kept, strict=True)[1]["Kept"]["required"] == ["a", "b", "c"]
+
+
+def test_strict_drops_what_strict_providers_do_not_take():
+    assert "discriminator" not in schema_of_type(Cat | Dog, strict=True)[0]
+    assert "discriminator" in schema_of_type(Cat | Dog)[0]
+
+
+# The way back
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "typed"),
+    [
+        (Unit, "f", Unit.FAHRENHEIT),
+        (Size, 2, Size.LARGE),
+        (Place, {"city": "Rome"}, Place("Rome")),
+        (list[Point], [{"x": 1}], [Point(1)]),
+        (Options, {"limit": 3}, {"limit": 3}),
+        (Span, [1, 2], Span(1, 2)),
+        (Cat | Dog, {"type": "dog", "name": "Rex"}, Dog("Rex")),
+        (datetime.date, "2024-01-02", datetime.date(2024, 1, 2)),
+        (datetime.datetime, "2024-01-02T03:04:05", datetime.datetime(2024, 1, 2, 3, 4, 5)),
+        (datetime.time, "03:04:05", datetime.time(3, 4, 5)),
+        (datetime.timedelta, "P1D", datetime.timedelta(days=1)),
+        (uuid.UUID, "12345678-1234-5678-1234-567812345678", uuid.UUID("12345678123456781234567812345678")),
+        (Decimal, "1.50", Decimal("1.50")),
+        (bytes, "aGk=", b"hi"),
+        (set[int], [1, 2], {1, 2}),
+        (tuple[int, str], [1, "a"], (1, "a")),
+        (dict[int, str], {"1": "a"}, {1: "a"}),
+        (float, 1, 1.0),
+        (int | None, None, None),
+        (Any, {"a": [1.0]}, {"a": [1.0]}),
+        (Branch, {"branches": [{}]}, Branch([Branch()])),
+    ],
+)
+def test_arguments_become_what_the_annotations_promise(kind, value, typed):
+    def f(a): ...
+
+    f.__annotations__ = {"a": kind}
+    signature = Signature.of(f)
+    validate_arguments(signature.schema, {"a": value})
+    got = signature.arguments({"a": value})
+    assert got == {"a": typed}
+    assert type(got["a"]) is type(typed)
+
+
+def test_whole_float_is_an_integer_as_json_schema_has_it():
+    def f(a: int, b: list[Size], c: dict[str, Point]): ...
+
+    signature = Signature.of(f)
+    values = {"a": 5.0, "b": [2.0], "c": {"p": {"x": 1.0, "y": 0.5}}}
+    validate_arguments(signature.schema, values)
+    assert signature.arguments(values) == {"a": 5, "b": [Size.LARGE], "c": {"p": Point(1, 0.5)}}
+    assert values["a"].is_integer()
+
+
+def test_absent_and_unknown_names_are_left_out():
+    def f(a: int = 1, b: int = 2): ...
+
+    assert Signature.of(f).arguments({"b": 3, "__class__": 4}) == {"b": 3}
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "said"),
+    [
+        (datetime.date, "tomorrow", "arguments.a: Invalid RFC3339 encoded date."),
+        (list[datetime.date], ["2024-01-02", "x"], "arguments.a[1]: Invalid RFC3339 encoded date."),
+        (Point, {"x": -1}, "arguments.a: x is below 0."),
+        (list[Point], [{"x": "1"}], "arguments.a[0].x: Expected `int`, got `str`."),
+        (dict[int, int], {"x": 1}, "key in arguments.a: Expected `int`, got `str`."),
+        (int, 5.5, "arguments.a: Expected `int`, got `float`."),
+        (int, 1e300, "arguments.a: Expected `int`, got `float`."),
+    ],
+)
+def test_what_does_not_become_typed_is_told_with_its_place(kind, value, said):
+    def f(a): ...
+
+    f.__annotations__ = {"a": kind}
+    with pytest.raises(OutputError) as raised:
+        Signature.of(f).arguments({"a": value})
+    assert str(raised.value) == said
+
+
+def test_mistakes_are_told_together_up_to_a_number():
+    def f(a: int, b: int, c: int, d: int, e: int, g: int): ...
+
+    with pytest.raises(OutputError) as raised:
+        Signature.of(f).arguments(dict.fromkeys("abcdeg", "x"))
+    assert str(raised.value).count("Expected") == 5
+    assert str(raised.value).startswith("arguments.a: Expected `int`, got `str`; arguments.b: ")
+
+
+def test_long_reason_is_cut():
+    class Wordy(msgspec.Struct):
+        a: int
+
+        def __post_init__(self):
+            raise ValueError("x" * 10_000)
+
+    def f(a): ...
+
+    f.__annotations__ = {"a": Wordy}
+    with pytest.raises(OutputError) as raised:
+        Signature.of(f).arguments({"a": {"a": 1}})
+    assert len(str(raised.value)) < 400
+
+
+def test_depth_without_an_end_is_a_typed_error():
+    def f(a: int): ...
+
+    deep: Any = 0
+    for _ in range(50_000):
+        deep = [deep]
+    with pytest.raises(OutputError, match="nested too deeply"):
+        Signature.of(f).arguments({"a": deep})
+
+
+# What a function takes by name
+
+
+def test_keyword_arguments_are_those_a_function_has():
+    def f(a, /, b, *, c=1): ...
+    def any_name(a, **more): ...
+
+    values = {"a": 1, "b": 2, "c": 3, "d": 4}
+    assert keyword_arguments(f, values) == {"b": 2, "c": 3}
+    assert keyword_arguments(any_name, values) == values
+    assert keyword_arguments(min, values) == values
+
+
+def test_keyword_arguments_never_replace_what_a_partial_has_bound():
+    def f(user, query): ...
+    def any_name(**more): ...
+
+    values = {"user": "somebody else", "query": "x"}
+    assert keyword_arguments(functools.partial(f, user="me"), values) == {"query": "x"}
+    assert keyword_arguments(functools.partial(any_name, user="me"), values) == {"query": "x"}
+
+
+# Docstrings
+
+GOOGLE = """Summary line
+that goes on.
+
+More words, which are
+no part of it.
+
+Args:
+    one: First.
+    two (int): Second,
+        which goes on.
+
+        And on.
+    *three (dict(str, int), optional): Third: with a colon.
+
+Returns:
+    one: not this.
+"""
+NUMPY = """
+Summary line
+that goes on.
+
+Parameters
+----------
+one : int
+    First.
+two : {'a', 'b'}, optional
+    Second,
+    which goes on.
+
+    And on.
+three
+    Third: with a colon.
+four, five : int
+    Both.
+some words
+    not this
+
+Returns
+-------
+one : int
+    Not this.
+"""
+REST = """Summary line
+that goes on.
+:param one: First.
+:type one: int
+:param int two: Second,
+    which goes on.
+
+    And on.
+:keyword three:
+    Third: with a colon.
+:returns: one: not this
+    :nor this: at all
+
+Words behind it.
+"""
+COMMON = {"one": "First.", "two": "Second, which goes on. And on.", "three": "Third: with a colon."}
+
+
+@pytest.mark.parametrize(
+    ("text", "more"), [(GOOGLE, {}), (NUMPY, {"four": "Both.", "five": "Both."}), (REST, {})]
+)
+def test_docstring_styles_say_the_same(text, more):
+    summary, described = parse_docstring(text)
+    assert summary == "Summary line that goes on."
+    assert described == COMMON | more
+
+
+@pytest.mark.parametrize(
+    "heading", ["Args:", "Arguments :", "parameters:", "Keyword Args:", "Other Parameters:"]
+)
+def test_headings_of_parameters(heading):
+    assert parse_docstring(f"Do.\n{heading}\n  a: Of it.") == ("Do.", {"a": "Of it."})
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", ("", {})),
+        ("\n\n  ", ("", {})),
+        ("One.", ("One.", {})),
+        ("Args:\n    a: Of it.", ("", {"a": "Of it."})),
+        (":param a: Of it.", ("", {"a": "Of it."})),
+        ("Do.\nReturns:\n    Words.", ("Do.", {})),
+        ("Do.\n\nArgs:\n    a: Of it.\nNo more.\n    b: Not this.", ("Do.", {"a": "Of it."})),
+        (
+            "Do.\n\nParameters\n----------\na : int\n    Of it.\n\nNotes\n-----\nb : int\n    Not.",
+            ("Do.", {"a": "Of it."}),
+        ),
+        ("Do.\n\nArgs:\n    a: First.\n    a: Second.", ("Do.", {"a": "First."})),
+        ("Do.\n\n:param a: Of it.\n\nWords.\n    More.", ("Do.", {"a": "Of it."})),
+        (":meth:`x` is called.", (":meth:`x` is called.", {})),
+        ("Do.\n\nArgs:\n    no entry\n    a: Of it.\n    No entry.", ("Do.", {"a": "Of it. No entry."})),
+        (
+            "Do.\n\nArgs:\n    a: Of it.\n        Deeper.\n      Between.",
+            ("Do.", {"a": "Of it. Deeper. Between."}),
+        ),
+    ],
+)
+def test_docstrings_of_all_sorts(text, expected):
+    assert parse_docstring(text) == expected
+
+
+lines = st.sampled_from(
+    [
+        "Args:",
+        "Parameters",
+        "----------",
+        ":param a: b",
+        ":type a: b",
+        "a: b",
+        "a (int): b",
+        "a, b : int",
+        "Returns:",
+        "words",
+        "",
+        "*",
+        ":",
+    ]
+)
+indented = st.tuples(st.sampled_from(["", "  ", "    ", "\t"]), lines).map("".join)
+
+
+@given(st.one_of(st.text(), st.lists(st.one_of(indented, st.text(max_size=5)), max_size=12).map("\n".join)))
+def test_any_text_will_do_for_a_docstring(text):
+    summary, described = parse_docstring(text)
+    assert "\n" not in summary
+    assert all(name and isinstance(said, str) for name, said in described.items())

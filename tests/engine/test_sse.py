@@ -90,3 +90,35 @@ def test_event_of_too_many_lines_is_refused():
     with pytest.raises(UpstreamError):
         for _ in range(6):
             decoder.feed(line)
+
+
+def test_many_whole_events_in_one_read_are_told_apart():
+    decoder = EventStreamDecoder()
+    decoder.feed(b": begins\n\n")
+    assert decoder.feed(b"data: a\n\ndata: b\n\ndata: [DONE]\n\n") == [b"a", b"b", b"[DONE]"]
+    assert decoder.feed(b"data: a\n\ndata:b\n\ndata: c\n\n") == [b"a", b"b", b"c"]
+    assert decoder.feed(b"data: a\n\ndata: b\ndata: c\n\n\n\n") == [b"a", b"b\nc"]
+    assert decoder.feed(b"data: \n\ndata: data: \n\n") == [b"", b"data: "]
+
+
+def test_large_read_of_whole_events_is_no_long_line():
+    data = (b"data: " + b"x" * 900 + b"\n\n") * 2000
+    decoder = EventStreamDecoder()
+    decoder.feed(b"\n")
+    assert len(decoder.feed(data)) == len(decoder.feed(data)) == 2000
+
+
+def test_long_whole_line_is_refused_too():
+    decoder = EventStreamDecoder()
+    with pytest.raises(UpstreamError):
+        decoder.feed(b"data: " + b"x" * sse.MAX_LINE + b"\n\n")
+
+
+@given(
+    st.lists(st.binary(max_size=12).map(lambda part: part.replace(b"x", b"data: ")), max_size=12), st.data()
+)
+def test_any_bytes_in_any_cut_give_the_same_events(parts, data):
+    text = b"\n".join(parts) + b"\n\n"
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=8)))
+    pieces = [text[a:b] for a, b in zip([0, *cuts], [*cuts, len(text)], strict=True)]
+    assert payloads(b"\n", *pieces) == payloads(b"\n" + text)

@@ -33,18 +33,21 @@ class FunctionStep(Step[Any]):
             branches = yield Transform(whole, upstream.flow)
             while (found := (yield Next(branches))) is not None:
                 yield found[1]
-        elif call.streaming:
-
-            def take(item: Any) -> Flow:
-                yield (yield Invoke(function, item))
-
-            yield from pump(upstream.flow, take)
-        else:
-            value = yield from upstream.value()
-            yield (yield Invoke(function, value))
+        elif function is not None:
+            yield from _each(function, upstream, call)
 
     def __repr__(self) -> str:
         return _name(self.function or self.stream_function)
+
+
+def _each(function: Callable[[Any], Any], upstream: Upstream, call: Call) -> Flow:
+    def take(item: Any) -> Flow:
+        yield (yield Invoke(function, item))
+
+    if call.streaming:
+        yield from pump(upstream.flow, take)
+    else:
+        yield from take((yield from upstream.value()))
 
 
 class Router(Step[Any]):

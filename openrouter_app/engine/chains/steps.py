@@ -58,7 +58,8 @@ class Step(ABC, Generic[Out]):
 
     def pipe(self, other: Any) -> Chain[Any]:
         """``self | other``, spelled as a call."""
-        return self | other
+        chain: Chain[Any] = self | other
+        return chain
 
     def stream(self, input: Any, /, **options: Any) -> Generator[Out, None, None]:
         """Run on ``input`` and iterate over the output as it comes.
@@ -102,7 +103,7 @@ class Step(ABC, Generic[Out]):
         from .batches import batch_flow
 
         with closing(drive(batch_flow(self, inputs, options, max_concurrency, return_errors))) as results:
-            return next(results)  # type: ignore[no-any-return]
+            return next(results)
 
     async def abatch(
         self,
@@ -118,7 +119,7 @@ class Step(ABC, Generic[Out]):
 
         flow = batch_flow(self, inputs, options, max_concurrency, return_errors)
         async with aclosing(adrive(flow)) as results:
-            return await anext(results)  # type: ignore[no-any-return]
+            return await anext(results)
 
     def bind(self, **options: Any) -> Bound[Out]:
         """This step with options for its models. Where a call gives the same option, the call wins."""

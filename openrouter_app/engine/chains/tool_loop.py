@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -154,7 +154,8 @@ class _Run:
 
     def _ask(self) -> Flow:
         """One model call: its events out, its answer and its impossible calls into the history."""
-        builder, renamed, used = ReplyBuilder(), {}, ids_of(self._messages)
+        builder, used = ReplyBuilder(), ids_of(self._messages)
+        renamed: dict[str, str] = {}
         reply = None
 
         def take(event: Any) -> tuple[Any, ...]:
@@ -202,7 +203,7 @@ class _Run:
         self._messages.append(ToolMessage(result.content, result.id, result.is_error))
         return result
 
-    def _answer(self, calls: Sequence[ToolCall]) -> Flow:
+    def _answer(self, calls: Sequence[ToolCall]) -> Generator[Any, Any, list[ToolCall]]:
         """Run these calls, or refuse them; the result is those that wait for a person."""
         waiting: list[ToolCall] = []
         ready: list[_Ready] = []
@@ -252,11 +253,11 @@ def _groups(ready: Sequence[_Ready]) -> Iterator[list[_Ready]]:
         yield group
 
 
-def _asks_approval(tool: Tool[..., Any], named: dict[str, Any]) -> Flow:
+def _asks_approval(tool: Tool[..., Any], named: dict[str, Any]) -> Generator[Any, Any, bool]:
     if isinstance(tool.needs_approval, bool):
         return tool.needs_approval
     try:
-        return (yield Invoke(tool.asks_approval, named, timeout=tool.timeout))
+        return bool((yield Invoke(tool.asks_approval, named, timeout=tool.timeout)))
     except Exception:
         log.exception("whether a call of the tool %s needs approval could not be told: it does", tool.name)
         return True
