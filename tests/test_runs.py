@@ -130,7 +130,7 @@ async def test_stop_in_mid_arguments_cancels_the_call_and_keeps_its_arguments(pr
     await make(make_joke_chain)()
     from openrouter_app.testing import Stall, ToolCallScript
 
-    provider.reply(ToolCallScript("joke_tool", ['{"setup": "Why', " did", Stall(60)]))
+    provider.reply(ToolCallScript("joke_tool", ['{"setup": "Why', " did"]), Stall(60))
     run = await start(visitor, "joke", input={"foo": "x"})
     follower = asyncio.create_task(follow_to_end(visitor, run))
     written = {"setup": "Why did"}

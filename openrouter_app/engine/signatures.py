@@ -288,7 +288,7 @@ def _make_strict(schema: dict[str, Any], called: str) -> None:
             if name not in node.get("required", ()) and not _takes_null(property_, schema.get("$defs", {})):
                 raise ToolSpecError(
                     f"{called}: '{node.get('title', path[-1])}.{name}' need not be given, but a strict "
-                    "schema asks for all fields. Take its default away, let it be None, or do without strict.",
+                    "schema asks for all. Take its default away, let it be None, or do without strict.",
                     path=(*path, "properties", name),
                 )
         node["required"] = list(node["properties"])

@@ -28,13 +28,16 @@ MAX_ERRORS = 5
 MAX_VALUE_SHOWN = 100
 MAX_REASON = 300
 """Characters of one mistake's reason."""
-MAX_WORK = 300_000
-"""Steps of a pattern, or a tenth as many keywords looked at: about a fifth of a second."""
+MAX_WORK = 200_000
+"""Steps of a pattern, or a fifth as many keywords looked at: about a fifth of a second."""
 MAX_PATTERN = 4_000
 """Characters of one pattern."""
 
-_KEYWORD = 10  # what looking at a keyword costs, in steps of a pattern
-_purse: ContextVar[list[int]] = ContextVar("purse")  # what is left of MAX_WORK
+MAX_NESTING = 150
+"""Keywords inside keywords; each takes up to four of the thousand calls that Python allows."""
+
+_KEYWORD = 5  # what looking at a keyword costs, in steps of a pattern
+_work: ContextVar[_Work] = ContextVar("work")
 
 
 def validate_arguments(schema: Mapping[str, Any], arguments: Any) -> None:
@@ -46,20 +49,14 @@ def validate_arguments(schema: Mapping[str, Any], arguments: Any) -> None:
     raises `ToolSpecError`.
     """
     text = _text(schema)
-    purse = _purse.set([MAX_WORK])
     try:
-        validator = _validator(text)
-        mistakes = [_told(error) for error in islice(validator.iter_errors(arguments), MAX_ERRORS)]
+        mistakes = _first_mistakes(_validator(text), arguments)
     except OpenRouterError:
         raise
-    except RecursionError as error:
-        raise OutputError("The arguments are nested too deeply to be checked.") from error
     except (ArithmeticError, ValueError) as error:
         raise OutputError("The arguments have a number that is too large to be checked.") from error
     except Exception as error:  # jsonschema's, of a reference that leads nowhere
         raise ToolSpecError(f"The tool's schema cannot be used: {_cut(str(error), MAX_REASON)}.") from error
-    finally:
-        _purse.reset(purse)
     if mistakes:
         raise OutputError("; ".join(mistakes) + ".")
 
@@ -113,14 +110,34 @@ def _validator(text: str) -> Any:
     draft = validators.validator_for(schema, default=validators.Draft202012Validator)
     # With an empty registry no reference leaves the schema; jsonschema's own opens addresses.
     validator = _bounded(draft)(schema, registry=referencing.Registry())
-    purse = _purse.set([MAX_WORK])
     try:
-        list(validator.iter_errors({}))
-    except (OutputError, RecursionError) as error:
+        _first_mistakes(validator, {})
+    except OutputError as error:
         raise ToolSpecError("The tool's schema refers to itself without an end.") from error
-    finally:
-        _purse.reset(purse)
     return validator
+
+
+class _Work:
+    """What one check has left to spend, and how many keywords it is in."""
+
+    def __init__(self) -> None:
+        self.left, self.nesting = MAX_WORK, 0
+
+
+def _first_mistakes(validator: Any, arguments: Any) -> list[str]:
+    work = _work.set(_Work())
+    try:
+        return [_told(error) for error in islice(validator.iter_errors(arguments), MAX_ERRORS)]
+    except BaseException as error:
+        # Where Python's stack ends inside of rpds, below jsonschema, it panics, which is no Exception.
+        if isinstance(error, RecursionError) or type(error).__name__ == "PanicException":
+            raise OutputError(_TOO_DEEP) from error
+        raise
+    finally:
+        _work.reset(work)
+
+
+_TOO_DEEP = "The arguments are nested too deeply to be checked."
 
 
 @cache
@@ -147,25 +164,34 @@ def _paid(name: str, keyword: _Keyword) -> _Keyword:
     """The keyword, paying before it looks; its errors do not echo what is long."""
 
     def look(validator: Any, value: Any, instance: Any, schema: Any) -> Iterator[Any]:
-        parts = _parts(instance)
-        # The "unevaluated" ones look each part up in a list of all of them.
-        _pay(_KEYWORD + _parts(value) + (parts * parts // 20 if name.startswith("unevaluated") else parts))
-        for error in keyword(validator, value, instance, schema) or ():
-            if error.validator is None:
-                error.message = f"{_cut(repr(error.instance), MAX_VALUE_SHOWN)} is not allowed"
-            elif not isinstance(error.validator, str) and len(error.message) > MAX_VALUE_SHOWN:
-                # Fresh from its keyword; what comes from below has been through here.
-                _pay(len(error.message) // 10)
-                error.message = _short(error.message, repr(instance))
-            yield error
+        work = _work.get()
+        work.nesting += 1
+        try:
+            if work.nesting > MAX_NESTING:
+                raise OutputError(_TOO_DEEP)
+            parts = _parts(instance)
+            # The "unevaluated" ones look each part up in a list of all of them.
+            _pay(
+                _KEYWORD + _parts(value) + (parts * parts // 20 if name.startswith("unevaluated") else parts)
+            )
+            for error in keyword(validator, value, instance, schema) or ():
+                if error.validator is None:
+                    error.message = f"{_cut(repr(error.instance), MAX_VALUE_SHOWN)} is not allowed"
+                elif not isinstance(error.validator, str) and len(error.message) > MAX_VALUE_SHOWN:
+                    # Fresh from its keyword; what comes from below has been through here.
+                    _pay(len(error.message) // 10)
+                    error.message = _short(error.message, repr(instance))
+                yield error
+        finally:
+            work.nesting -= 1
 
     return look
 
 
 def _pay(price: int) -> None:
-    purse = _purse.get()
-    purse[0] -= price
-    if purse[0] < 0:
+    work = _work.get()
+    work.left -= price
+    if work.left < 0:
         raise OutputError("The arguments are too long, or have too many parts, to be checked.")
 
 

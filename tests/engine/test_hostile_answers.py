@@ -1,0 +1,261 @@
+"""Answers that mean harm: a typed error, little memory, little time, and nobody else notices.
+
+Memory is what Python's allocations grew to at their highest, what the test itself holds left out.
+"""
+
+from __future__ import annotations
+
+import json
+import tracemalloc
+from collections.abc import Iterable
+from contextlib import contextmanager
+
+import pytest
+
+from openrouter_app.engine import arguments, sse, wire
+from openrouter_app.engine.errors import OpenRouterError, UpstreamError
+from openrouter_app.engine.failures import failure_of_response
+from openrouter_app.engine.messages import ReplyFinished, TextDelta, ToolCallReady
+from openrouter_app.engine.wire import ReplyDecoder, decode_completion
+
+from .test_wire import call, chunk, fed, of_type, stream
+
+READ = 65_536
+MEGABYTE = 1_000_000
+
+
+@contextmanager
+def at_most(megabytes: float):
+    """What is allocated inside never exceeds this."""
+    tracemalloc.start()
+    try:
+        yield
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < megabytes * MEGABYTE
+
+
+def consumed(reads: Iterable[bytes]) -> tuple[int, OpenRouterError | None]:
+    """How many events came of these reads, each forgotten at once, and the error they end in."""
+    decoder, events, count = ReplyDecoder(), [], 0
+    try:
+        for data in reads:
+            decoder.feed(data, events)
+            count += len(events)
+            events.clear()
+        decoder.close(events)
+    except OpenRouterError as error:
+        return count + len(events), error
+    return count + len(events), None
+
+
+def reads_of(data: bytes) -> Iterable[bytes]:
+    return (data[start : start + READ] for start in range(0, len(data), READ))
+
+
+@pytest.fixture(autouse=True)
+def bystander():
+    """Another answer that is half read while all this happens, and ends as if nothing had."""
+    decoder = ReplyDecoder()
+    fed(decoder, stream(chunk({"content": "Hel"}), call('{"a"', id="c", name="f"), done=False)[:-9])
+    yield
+    rest = stream(chunk({"content": "Hel"}), call('{"a"', id="c", name="f"), done=False)[-9:]
+    events = fed(decoder, rest + stream(call(": 1}"), chunk({"content": "lo"}, finish="stop")))
+    assert of_type(TextDelta, events) == [TextDelta("lo")]
+    assert of_type(ToolCallReady, events) == [ToolCallReady("c", "f", {"a": 1})]
+    assert isinstance(events[-1], ReplyFinished)
+
+
+def test_line_without_an_end():
+    with at_most(5):
+        count, error = consumed(b"data: " + b"x" * READ if n == 0 else b"x" * READ for n in range(16_000))
+    assert type(error) is UpstreamError
+    assert count == 0
+
+
+def test_line_without_an_end_in_the_smallest_reads():
+    with at_most(10):
+        error = consumed(b"xy" for _ in range(sse.MAX_LINE))[1]
+    assert type(error) is UpstreamError
+
+
+@pytest.mark.parametrize(
+    "line", [b"data:\n", b"data: xy\n", b"data: " + b"x" * 900 + b"\n", b"data: " + b"x" * 900_000 + b"\n"]
+)
+def test_event_of_lines_without_an_end(line):
+    many = line * (READ // len(line) or 1)
+    with at_most(20):
+        error = consumed(many for _ in range(16_000))[1]
+    assert type(error) is UpstreamError
+    assert "too large" in error.message
+
+
+def test_event_of_many_members():
+    half = b'data: {"choices": [' + b"{}," * 300_000 + b"{}\n"
+    data = half + b"data: " + b",{}" * 300_000 + b"]}\n\n"
+    with at_most(20):
+        error = consumed(reads_of(data))[1]
+    assert type(error) is UpstreamError
+
+
+@pytest.mark.parametrize("text", [b"{}" * 400_000, b'{"id": 7} ' * 80_000])
+def test_event_of_many_objects(text):
+    with at_most(20):
+        error = consumed(reads_of(b"data: " + text + b"\n\n"))[1]
+    assert type(error) is UpstreamError
+
+
+def test_ten_thousand_calls():
+    calls = (stream(call("{}", index=n, id=f"id{n}", name="f"), done=False) for n in range(10_000))
+    with at_most(5):
+        count, error = consumed(calls)
+    assert type(error) is UpstreamError
+    assert f"more than {arguments.MAX_TOOL_CALLS} tools" in error.message
+    assert count == 1 + 2 * arguments.MAX_TOOL_CALLS
+
+
+def test_ten_thousand_calls_in_one_chunk():
+    delta = {"tool_calls": [{"index": n, "function": {"name": "f"}} for n in range(10_000)]}
+    body = {"choices": [{"message": delta}]}
+    with at_most(20):
+        assert type(consumed([stream(chunk(delta))])[1]) is UpstreamError
+        with pytest.raises(UpstreamError):
+            decode_completion(json.dumps(body).encode(), [])
+
+
+@pytest.mark.parametrize("index", [10**9, -1, -(10**9), 10**18, 10**400])
+def test_index_of_any_size_costs_nothing(index):
+    data = stream(call("{}", index=index, id="a", name="f"), call("{}", index=index + 1, id="b", name="g"))
+    with at_most(1):
+        events = fed(ReplyDecoder(), data)
+    assert [event.name for event in of_type(ToolCallReady, events)] == ["f", "g"]
+
+
+def test_calls_by_turns_cost_no_search(monkeypatch):
+    monkeypatch.setattr(arguments.PendingCalls, "_search", None)
+    calls = arguments.PendingCalls()
+    for n in range(arguments.MAX_TOOL_CALLS):
+        calls._open(n, f"id{n}")
+    for n in range(10_000):
+        index = n % arguments.MAX_TOOL_CALLS
+        assert calls.find(index, "", "") is calls.find(index, f"id{index}", "") is calls.all[index]
+
+
+DEPTH = 100_000
+DEEP = [
+    b"[" * DEPTH,
+    b'{"a":' * DEPTH,
+    b'{"choices": [{"delta": {"content": ' + b"[" * DEPTH + b"]" * DEPTH + b"}}]}",
+    b'{"choices": [{"delta": {"reasoning_details": [' + b'{"a":' * DEPTH + b"1" + b"}" * DEPTH + b"]}}]}",
+    b'{"error": ' + b"[" * DEPTH + b"]" * DEPTH + b"}",
+    b'{"nobody": ' + b"[" * DEPTH + b"]" * DEPTH + b"}",
+    b'{"id": 7, "x": ' + b"[" * DEPTH + b"]" * DEPTH + b"}",
+]
+
+
+@pytest.mark.parametrize("text", DEEP, ids=range(len(DEEP)))
+def test_json_nested_a_hundred_thousand_deep(text):
+    with at_most(20):
+        error = consumed(reads_of(b"data: " + text + b"\n\n"))[1]
+        assert type(error) is UpstreamError
+        error = consumed(reads_of(b"data: " + text))[1]  # and where the bytes end in the event
+        assert type(error) is UpstreamError
+        with pytest.raises(UpstreamError):
+            decode_completion(text, [])
+        assert failure_of_response(502, {}, text).status == 502
+
+
+@pytest.mark.parametrize("levels", [100, 300, 900])
+def test_json_nested_not_too_deep_to_be_read_is_not_kept(levels):
+    deep = "[" * levels + "]" * levels
+    detail = f'{{"type": "reasoning.text", "text": "x", "a": {deep}}}'
+    delta = f'{{"reasoning_details": [{detail}], "annotations": [{{"type": "x", "a": {deep}}}]}}'
+    count, error = consumed([f'data: {{"choices": [{{"delta": {delta}}}]}}\n\ndata: [DONE]\n\n'.encode()])
+    assert error is None or type(error) is UpstreamError
+    assert error is not None or count == 3  # it started, it thought, it finished
+    error = failure_of_response(400, {}, f'{{"error": {{"message": {deep}, "code": {deep}}}}}'.encode())
+    assert error.status == 400
+
+
+def test_number_of_a_million_digits():
+    number = b"1" * 900_000
+    for text in (
+        b'{"usage": {"cost": ' + number + b"}}",
+        b'{"usage": {"prompt_tokens": ' + number + b"}}",
+        b'{"created": ' + number + b"}",
+        b'{"error": {"code": ' + number + b"}}",
+        b'{"usage": {"cost": 1e999999999}, "created": 1e999, "choices": [{"finish_reason": "stop"}]}',
+    ):
+        with at_most(20):
+            count, error = consumed([b"data: " + text + b"\n\ndata: [DONE]\n\n"])
+        assert error is None or type(error) is UpstreamError
+
+
+def test_fifty_megabytes_of_text():
+    event = stream(chunk({"content": "x" * 4000}), done=False)
+    many = 50 * MEGABYTE // len(event)
+    with at_most(5):
+        count, error = consumed(event for _ in range(many))
+    assert count == many + 1
+    assert "broke off" in error.message
+
+
+def test_fifty_megabytes_in_large_reads():
+    read = stream(*[chunk({"content": "x" * 400})] * 100, done=False)
+    many = 50 * MEGABYTE // len(read)
+    with at_most(5):
+        count, error = consumed(read for _ in range(many))
+    assert count == many * 100 + 1
+
+
+@pytest.mark.parametrize(
+    ("delta", "limit"),
+    [
+        ({"tool_calls": [{"index": 0, "function": {"name": "f", "arguments": "x" * 900_000}}]}, 16),
+        ({"reasoning_details": [{"type": "reasoning.text", "index": 0, "text": "x" * 900_000}]}, 8),
+        ({"reasoning_details": [{"type": "reasoning.encrypted", "data": "x" * 900_000}]}, 8),
+        ({"images": [{"image_url": {"url": "x" * 900_000}}]}, 32),
+        ({"annotations": [{"type": "x", "y": "x" * 900_000}]}, 8),
+    ],
+)
+def test_what_is_kept_for_the_end_has_a_limit(delta, limit):
+    def changing():
+        for n in range(100):
+            yield stream(chunk(delta), done=False).replace(b"xxx", b"%03d" % n, 1)
+
+    with at_most(2.5 * limit + 5):
+        error = consumed(changing())[1]
+    assert type(error) is UpstreamError
+    assert f"more than {limit},000,000 characters" in error.message
+
+
+@pytest.mark.parametrize("text", ["x", "", "xyzw"])
+def test_fragments_without_an_end_are_kept_as_what_they_say(text):
+    def fragments():
+        delta = {"reasoning_details": [{"type": "reasoning.text", "index": 0, "text": text}]}
+        arguments = {"tool_calls": [{"index": 0, "function": {"name": "f", "arguments": text}}]}
+        event = stream(*[chunk({**delta, **arguments})] * 100, done=False)
+        for _ in range(300):
+            yield event
+
+    with at_most(3):
+        consumed(fragments())
+
+
+def test_blocks_without_an_end():
+    blocks = ({"type": f"t{n}", "index": n} for n in range(100_000))
+    with at_most(20):
+        error = consumed(stream(chunk({"reasoning_details": [block]}), done=False) for block in blocks)[1]
+    assert "its reasoning are more than" in error.message
+
+
+def test_names_and_ids_without_measure():
+    def calls():
+        for n in range(100):
+            yield stream(call("", index=n, id=f"{n}" + "i" * 400_000, name="n" * 400_000), done=False)
+
+    with at_most(20):
+        error = consumed(calls())[1]
+    assert type(error) is UpstreamError
+    assert wire.MAX_ARGUMENTS == 16_000_000
