@@ -9,9 +9,10 @@ HOST ?= 127.0.0.1
 PORT ?= 8000
 MODEL ?=
 PYTEST_ARGS ?=
+PARSER_TESTS := $(foreach name,arguments json_text parsers partial_json prompts sse wire,tests/engine/test_$(name).py)
 export HOST PORT MODEL
 
-.PHONY: install install-local-model demo test test-local-model test-matrix check format bench screenshots clean
+.PHONY: install install-local-model demo test test-properties test-local-model test-matrix check format bench screenshots clean
 
 install: $(VENV)/.installed
 
@@ -38,6 +39,10 @@ demo: install $(if $(filter local,$(MODEL)),install-local-model)
 test: install
 	@$(BIN)/python -m tests.browser.chromium --install
 	$(BIN)/python -m pytest -m "not local_model" $(PYTEST_ARGS)
+
+# The parsers' properties again, with 2,000 small examples each.
+test-properties: install
+	OPENROUTER_TESTS_MANY_EXAMPLES=1 $(BIN)/python -m pytest -q -m hypothesis $(PARSER_TESTS) $(PYTEST_ARGS)
 
 test-local-model: install-local-model
 	$(BIN)/python -m pytest -m local_model $(PYTEST_ARGS)

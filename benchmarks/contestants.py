@@ -39,7 +39,7 @@ def _floor(base_url: str, **transport: Any) -> Stream:
     delta = msgspec.defstruct("Delta", [("content", str | None, None)])
     choice = msgspec.defstruct("Choice", [("delta", delta)])
     chunk = msgspec.defstruct("Chunk", [("choices", list[choice])])  # type: ignore[valid-type]
-    decode = msgspec.json.Decoder(chunk).decode
+    decode: Callable[[bytes], Any] = msgspec.json.Decoder(chunk).decode
     client = httpx.AsyncClient(**transport)
 
     async def stream(text: str, take: Take) -> None:

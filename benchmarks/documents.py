@@ -20,7 +20,8 @@ _WORDS = ["alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", 
 
 def _records(size: int) -> str:
     """Many small members."""
-    choose, rows, length = random.Random(1), [], 12
+    choose, length = random.Random(1), 12
+    rows: list[dict[str, object]] = []
     while length < size:
         row = {
             "id": len(rows),

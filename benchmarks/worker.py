@@ -86,7 +86,7 @@ def main() -> None:
         print(json.dumps(said), file=replies, flush=True)
 
     try:
-        turn = {"stream": streaming, "parse": parsing}[kind](*arguments)
+        turn = streaming(*arguments) if kind == "stream" else parsing(*arguments)
     except NotOffered as reason:
         reply({"not_offered": str(reason)})
         return

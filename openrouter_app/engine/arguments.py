@@ -6,7 +6,6 @@ around it is a host's, and as unsure.
 
 from __future__ import annotations
 
-from io import StringIO
 from typing import Any
 
 from .errors import OutputError, PartialJSONError, UpstreamError
@@ -96,10 +95,10 @@ class ArgumentText:
     The cost is proportional to what is fed: a delta longer than all before it is rare.
     """
 
-    __slots__ = ("_buffer", "_held", "_is_cumulative", "_is_odd", "size")
+    __slots__ = ("_held", "_is_cumulative", "_is_odd", "_written", "size")
 
     def __init__(self) -> None:
-        self._buffer = StringIO()
+        self._written = bytearray()  # UTF-8: a list of pieces would cost many times what they say
         self._held = ""
         self._is_cumulative = False
         self._is_odd = False
@@ -110,7 +109,7 @@ class ArgumentText:
         """One more delta."""
         if self._is_odd or len(delta) > self.size:
             delta = self._news(delta)
-        self._buffer.write(delta)
+        self._written += delta.encode()
         self.size += len(delta)
         return delta
 
@@ -119,14 +118,14 @@ class ArgumentText:
         held, self._held = self._held, ""
         if held and _is_object(held) and not _is_object(self.text + held):
             held = held[self.size :]
-        self._buffer.write(held)
+        self._written += held.encode()
         self.size += len(held)
         return held
 
     @property
     def text(self) -> str:
         """All of it so far. Costs O(text)."""
-        return self._buffer.getvalue()
+        return self._written.decode()
 
     def _news(self, delta: str) -> str:
         if self._held:

@@ -1,4 +1,4 @@
-"""One payload of a stream, or one whole body, as a typed chunk; and the blocks its reasoning is in.
+"""One payload of a stream, or one whole body, as a typed chunk; its usage, and the blocks of its reasoning.
 
 The fast way is a typed decoder: members nobody here reads are skipped unseen. What it refuses is read
 again leniently: a member of an odd type is left out, the rest counts.
@@ -10,16 +10,18 @@ import json
 import re
 from collections.abc import Iterable, Iterator
 from decimal import Decimal
-from io import StringIO
 from math import inf
 from typing import Any
 
 import msgspec
 
 from .errors import UpstreamError
+from .messages import Usage
 
 MAX_DEPTH = 32
 """Levels of a value that is handed on as it came; what is nested deeper is no annotation of anyone's."""
+MAX_TOKENS = 1_000_000_000
+MAX_COST = 1_000_000
 MAX_GLUED = 1_000
 """Objects in one payload."""
 
@@ -149,6 +151,38 @@ def size_of(value: Any, levels: int = MAX_DEPTH) -> float:
     return 8
 
 
+def added_usage(said: ChunkUsage, known: Usage | None) -> Usage:
+    """What was said last counts, member by member: some hosts send it twice, or in pieces."""
+    known = known or Usage()
+    prompt = said.prompt_tokens_details or PromptDetails()
+    completion = said.completion_tokens_details or CompletionDetails()
+    costs = said.cost_details or CostDetails()
+    return Usage(
+        _count(said.prompt_tokens, known.prompt_tokens),
+        _count(said.completion_tokens, known.completion_tokens),
+        _dollars(said.cost, known.cost),
+        _count(prompt.cached_tokens, known.cached_tokens),
+        _count(prompt.cache_write_tokens, known.cache_write_tokens),
+        _count(completion.reasoning_tokens, known.reasoning_tokens),
+        _dollars(costs.upstream_inference_cost, known.upstream_cost),
+        known.is_byok if said.is_byok is None else said.is_byok,
+    )
+
+
+def _count(tokens: int | None, known: int) -> int:
+    """A number of tokens that can be one: no answer has a billion."""
+    return tokens if tokens is not None and 0 <= tokens < MAX_TOKENS else known
+
+
+def _dollars(cost: Decimal | None, known: Decimal | None) -> Decimal | None:
+    """A sum that can be one, exactly as it was written; nothing that takes pages to print."""
+    if cost is None or not cost.is_finite() or not 0 <= cost < MAX_COST:
+        return known
+    if len(cost.as_tuple().digits) > 50 or not -50 <= cost.adjusted() <= 50:
+        return known
+    return cost.copy_abs()  # there is a minus zero
+
+
 class ReasoningBlocks:
     """``reasoning_details`` put together, to be sent back: ``add(detail)``, then ``merged()``.
 
@@ -176,7 +210,7 @@ class ReasoningBlocks:
             self._block = self._find(kind, detail, text)
             self.size += self._block.take(detail, text)
         if isinstance(text, str):
-            self._block.text.write(text)
+            self._block.text += text.encode()
             self.size += len(text)
 
     def merged(self) -> tuple[dict[str, Any], ...]:
@@ -208,7 +242,7 @@ class _Block:
     def __init__(self, kind: str) -> None:
         self._members: dict[str, Any] = {}
         self._grows = _GROWS.get(kind, "")
-        self.text = StringIO()
+        self.text = bytearray()  # UTF-8: a list of pieces would cost many times what they say
 
     def is_ended_by(self, detail: dict[str, Any], text: Any, index: int | None) -> bool:
         """Whether this fragment, of the same type and index, begins another block."""
@@ -239,7 +273,7 @@ class _Block:
 
     def members(self) -> dict[str, Any]:
         """The block as it is now."""
-        text = self.text.getvalue()
+        text = self.text.decode()
         return self._members | {self._grows: text} if text else self._members
 
 

@@ -1,11 +1,10 @@
 """Whether a call's arguments fit the tool's JSON Schema, told so that the model can correct them.
 
-jsonschema does the work; this module bounds it, because a model chooses the arguments and may do
-so at somebody else's bidding. Nothing is fetched. Every keyword pays out of one purse before it
-looks (`MAX_WORK`), so that lists against lists end as a typed error. A ``pattern`` is never given
-to `re`, where ``(a+)+$`` takes years for forty characters, but followed in all its states at once,
-in time proportional to pattern times text. One that cannot be followed is refused, not skipped:
-somebody may rely on it.
+jsonschema does the work; this module bounds it, because a model chooses the arguments, and may do so
+at somebody else's bidding. Nothing is fetched. Every keyword pays before it looks (`MAX_WORK`), so
+lists against lists end as a typed error. A ``pattern`` is never given to `re`, where ``(a+)+$`` takes
+years for forty characters, but followed in all its states at once, in time proportional to pattern
+times text. One that cannot be followed is refused, not skipped: somebody may rely on it.
 """
 
 from __future__ import annotations
@@ -36,6 +35,7 @@ MAX_PATTERN = 4_000
 MAX_NESTING = 150
 """Keywords inside keywords; each takes up to four of the thousand calls that Python allows."""
 
+_TOO_DEEP = "The arguments are nested too deeply to be checked."
 _KEYWORD = 5  # what looking at a keyword costs, in steps of a pattern
 _work: ContextVar[_Work] = ContextVar("work")
 
@@ -64,8 +64,7 @@ def validate_arguments(schema: Mapping[str, Any], arguments: Any) -> None:
 def check_usable(schema: Mapping[str, Any]) -> None:
     """Raise `ToolSpecError`, with the path, for a schema that arguments cannot be checked against.
 
-    Beyond `check_schema` these are patterns that cannot be followed. jsonschema is not imported for
-    this, so it costs little when a tool is defined.
+    Beyond `check_schema` these are patterns that cannot be followed. jsonschema is not imported for it.
     """
     _usable(_text(schema))
 
@@ -94,9 +93,7 @@ def _usable(text: str) -> dict[str, Any]:
             raise ToolSpecError(f"{path_text(path)}: {error.message}", path=path) from error
     if '"unevaluatedProperties":' in text and '"patternProperties":' in text:
         # jsonschema would give these patterns to `re`.
-        raise ToolSpecError(
-            '"patternProperties" go with "additionalProperties", not "unevaluatedProperties".'
-        )
+        raise ToolSpecError('"patternProperties" need "additionalProperties", not "unevaluatedProperties".')
     return schema
 
 
@@ -120,8 +117,8 @@ def _validator(text: str) -> Any:
 class _Work:
     """What one check has left to spend, and how many keywords it is in."""
 
-    def __init__(self) -> None:
-        self.left, self.nesting = MAX_WORK, 0
+    left = MAX_WORK
+    nesting = 0
 
 
 def _first_mistakes(validator: Any, arguments: Any) -> list[str]:
@@ -129,15 +126,12 @@ def _first_mistakes(validator: Any, arguments: Any) -> list[str]:
     try:
         return [_told(error) for error in islice(validator.iter_errors(arguments), MAX_ERRORS)]
     except BaseException as error:
-        # Where Python's stack ends inside of rpds, below jsonschema, it panics, which is no Exception.
+        # rpds, which is below jsonschema, panics where Python's stack ends in it: that is no Exception.
         if isinstance(error, RecursionError) or type(error).__name__ == "PanicException":
             raise OutputError(_TOO_DEEP) from error
         raise
     finally:
         _work.reset(work)
-
-
-_TOO_DEEP = "The arguments are nested too deeply to be checked."
 
 
 @cache
@@ -170,10 +164,9 @@ def _paid(name: str, keyword: _Keyword) -> _Keyword:
             if work.nesting > MAX_NESTING:
                 raise OutputError(_TOO_DEEP)
             parts = _parts(instance)
-            # The "unevaluated" ones look each part up in a list of all of them.
-            _pay(
-                _KEYWORD + _parts(value) + (parts * parts // 20 if name.startswith("unevaluated") else parts)
-            )
+            if name.startswith("unevaluated"):
+                parts *= 1 + parts // 20  # each is looked up in a list of all of them
+            _pay(_KEYWORD + _parts(value) + parts)
             for error in keyword(validator, value, instance, schema) or ():
                 if error.validator is None:
                     error.message = f"{_cut(repr(error.instance), MAX_VALUE_SHOWN)} is not allowed"
@@ -201,13 +194,11 @@ def _parts(value: Any) -> int:
 
 def _told(error: Any) -> str:
     """Where and why; of alternatives, what the first ones miss."""
-    reason = error.message
-    if error.context:
-        branches = dict.fromkeys(
-            f"{path_text(tuple(branch.relative_path))[2:]}: {branch.message}".removeprefix(": ")
-            for branch in error.context[:MAX_ERRORS]
-        )
-        reason = _cut(f"{reason}: {', or '.join(branches)}", MAX_REASON)
+    branches = dict.fromkeys(
+        f"{path_text(tuple(branch.relative_path))[2:]}: {branch.message}".removeprefix(": ")
+        for branch in error.context[:MAX_ERRORS]
+    )
+    reason = _cut(": ".join(filter(None, (error.message, ", or ".join(branches)))), MAX_REASON)
     return f"arguments{path_text(tuple(error.absolute_path))[1:]}: {reason}"
 
 
@@ -265,11 +256,10 @@ def _number(text: str) -> float:
     return int(number) if number.is_integer() else number
 
 
-def _mistake(message: str) -> Exception:
+def _mistake(message: str) -> Any:
     from jsonschema import ValidationError
 
-    error: Exception = ValidationError(message)
-    return error
+    return ValidationError(message)
 
 
 _OUR_OWN: dict[str, _Keyword] = {
@@ -309,7 +299,7 @@ def _follow(start: _State, text: str, position: int, *, anywhere: bool = False) 
                 if least <= 0:
                     states.append(behind)
                 if most > 0:
-                    fewer = (max(least - 1, 0), most if most is _NO_END else most - 1, inner)
+                    fewer = (max(least - 1, 0), most if most is _PARSER.MAXREPEAT else most - 1, inner)
                     states.append((inner, 0, (fewer, 0, behind)))
                 continue
             if index == len(nodes):
@@ -342,12 +332,10 @@ def _follow(start: _State, text: str, position: int, *, anywhere: bool = False) 
 
 def _fits(kind: str, value: Any, char: str) -> bool:
     match kind:
-        case "LITERAL":
-            return bool(ord(char) == value)
-        case "NOT_LITERAL":
-            return bool(ord(char) != value)
-        case "ANY":
-            return char != "\n"
+        case "LITERAL" | "NOT_LITERAL":
+            return bool((ord(char) == value) == (kind == "LITERAL"))
+        case "ANY" | "FAILURE":  # a failure is (?!)
+            return kind == "ANY" and char != "\n"
         case "RANGE":
             return bool(value[0] <= ord(char) <= value[1])
         case "CATEGORY":
@@ -358,11 +346,10 @@ def _fits(kind: str, value: Any, char: str) -> bool:
 
 
 def _is_at(place: str, text: str, at: int) -> bool:
-    match place:
-        case "AT_BEGINNING" | "AT_BEGINNING_STRING":
-            return at == 0
-        case "AT_END" | "AT_END_STRING":
-            return at == len(text)
+    if place.startswith("AT_BEGINNING"):
+        return at == 0
+    if place.startswith("AT_END"):
+        return at == len(text)
     between = (at > 0 and _is_word(text[at - 1])) != (at < len(text) and _is_word(text[at]))
     return between == (place == "AT_BOUNDARY")
 
@@ -374,7 +361,6 @@ def _is_word(char: str) -> bool:
 _CATEGORIES = {"DIGIT": str.isdecimal, "SPACE": str.isspace, "WORD": _is_word}
 # The parser has no public name, but nothing public reads a pattern without compiling it.
 _PARSER = importlib.import_module("re._parser")
-_NO_END = _PARSER.MAXREPEAT
 
 
 @lru_cache(maxsize=256)
@@ -384,20 +370,21 @@ def _parsed(pattern: str) -> Any:
         raise ToolSpecError(f"{shown} is longer than {MAX_PATTERN:,} characters.")
     try:
         parsed = _PARSER.parse(pattern)
-        used = set(_not_followed(parsed)) | ({"flags"} if parsed.state.flags & ~re.UNICODE else set())
+        can_follow = _can_follow(parsed) and not parsed.state.flags & ~re.UNICODE
     except (re.error, OverflowError, RecursionError, FutureWarning) as error:
         raise ToolSpecError(f"{shown} cannot be read: {error}.") from error
-    if used:
-        raise ToolSpecError(f"{shown} has {', '.join(sorted(used))}: that cannot be checked in bounded time.")
+    if not can_follow:
+        raise ToolSpecError(
+            f"{shown} has flags, a back reference, a look behind or an atomic group: "
+            "that cannot be checked in bounded time."
+        )
     return parsed
 
 
-def _not_followed(nodes: Any) -> Iterator[str]:
-    """What `_follow` does not know, in words."""
+def _can_follow(nodes: Any) -> bool:
     for operation, value in nodes:
+        inner: list[Any] = []
         match operation.name:
-            case "LITERAL" | "NOT_LITERAL" | "ANY" | "IN" | "AT":
-                continue
             case "SUBPATTERN" if not value[1] and not value[2]:
                 inner = [value[3]]
             case "BRANCH":
@@ -406,17 +393,8 @@ def _not_followed(nodes: Any) -> Iterator[str]:
                 inner = [value[2]]
             case "ASSERT" | "ASSERT_NOT" if value[0] > 0:
                 inner = [value[1]]
-            case name:
-                yield _WORDS.get(name, "an atomic group")
-                continue
-        for each in inner:
-            yield from _not_followed(each)
-
-
-_WORDS = {
-    "SUBPATTERN": "flags",
-    "GROUPREF": "a back reference",
-    "GROUPREF_EXISTS": "a back reference",
-    "ASSERT": "a look behind",
-    "ASSERT_NOT": "a look behind",
-}
+            case name if name not in ("LITERAL", "NOT_LITERAL", "ANY", "FAILURE", "IN", "AT"):
+                return False
+        if not all(map(_can_follow, inner)):
+            return False
+    return True

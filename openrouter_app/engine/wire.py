@@ -9,7 +9,6 @@ handed out first.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from decimal import Decimal
 from math import inf
 from typing import Any
 
@@ -20,12 +19,9 @@ from .chunks import (
     UNDECODABLE,
     CallDelta,
     Chunk,
-    ChunkUsage,
-    CompletionDetails,
-    CostDetails,
     Delta,
-    PromptDetails,
     ReasoningBlocks,
+    added_usage,
     decode,
     excerpt,
     image_url,
@@ -53,8 +49,6 @@ from .messages import (
 )
 from .sse import EventStreamDecoder
 
-MAX_TOKENS = 1_000_000_000
-MAX_COST = 1_000_000
 MAX_CREATED = 100_000_000_000
 MAX_MEMBERS = 150_000
 """Commas in one event: each can cost a hundred times its size, and no model writes so many tokens."""
@@ -159,7 +153,7 @@ class ReplyFold:
 
     def _add(self, chunk: Chunk, events: list[Event]) -> None:
         if chunk.usage is not None:
-            self._use(chunk.usage)
+            self.usage = added_usage(chunk.usage, self.usage)
         error, reason = chunk.error, None
         if chunk.choices:
             choice = chunk.choices[0]
@@ -180,23 +174,6 @@ class ReplyFold:
             raise UpstreamError(
                 "The provider broke the answer off with an error. Try again.", detail=self.native_reason
             )
-
-    def _use(self, said: ChunkUsage) -> None:
-        """What was said last counts, member by member: some hosts send it twice, or in pieces."""
-        known = self.usage or Usage()
-        prompt = said.prompt_tokens_details or PromptDetails()
-        completion = said.completion_tokens_details or CompletionDetails()
-        costs = said.cost_details or CostDetails()
-        self.usage = Usage(
-            _count(said.prompt_tokens, known.prompt_tokens),
-            _count(said.completion_tokens, known.completion_tokens),
-            _dollars(said.cost, known.cost),
-            _count(prompt.cached_tokens, known.cached_tokens),
-            _count(prompt.cache_write_tokens, known.cache_write_tokens),
-            _count(completion.reasoning_tokens, known.reasoning_tokens),
-            _dollars(costs.upstream_inference_cost, known.upstream_cost),
-            known.is_byok if said.is_byok is None else said.is_byok,
-        )
 
     def _delta(self, delta: Delta, events: list[Event]) -> None:
         before = len(events)
@@ -381,20 +358,6 @@ def _chunks(text: bytes) -> Iterable[Chunk]:
 
 def _too_large(what: str, limit: int) -> UpstreamError:
     return UpstreamError(f"The answer is too large: its {what} are more than {limit:,} characters.")
-
-
-def _count(tokens: int | None, known: int) -> int:
-    """A number of tokens that can be one: no answer has a billion."""
-    return tokens if tokens is not None and 0 <= tokens < MAX_TOKENS else known
-
-
-def _dollars(cost: Decimal | None, known: Decimal | None) -> Decimal | None:
-    """A sum that can be one, exactly as it was written; nothing that takes pages to print."""
-    if cost is None or not cost.is_finite() or not 0 <= cost < MAX_COST:
-        return known
-    if len(cost.as_tuple().digits) > 50 or not -50 <= cost.adjusted() <= 50:
-        return known
-    return cost.copy_abs()  # there is a minus zero
 
 
 def _is_json(payload: bytes) -> bool:

@@ -97,7 +97,7 @@ def test_words_of_the_provider_may_be_text_json_in_text_or_an_object():
     for _ in range(5000):
         deep = [deep]
     assert failure_of({"code": 502, "metadata": {"raw": deep}}).status == 502
-    assert failure_of({"message": {1: deep}, "metadata": {"raw": "x" * 10**6}}).detail == "x" * 2000
+    assert failure_of({"message": object(), "metadata": {"raw": "x" * 10**6}}).detail == "x" * 2000
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from openrouter_app.engine import arguments, sse, wire
+from openrouter_app.engine import arguments, sse
 from openrouter_app.engine.errors import OpenRouterError, UpstreamError
 from openrouter_app.engine.failures import failure_of_response
 from openrouter_app.engine.messages import ReplyFinished, TextDelta, ToolCallReady
@@ -75,8 +75,8 @@ def test_line_without_an_end():
 
 
 def test_line_without_an_end_in_the_smallest_reads():
-    with at_most(10):
-        error = consumed(b"xy" for _ in range(sse.MAX_LINE))[1]
+    with at_most(3):
+        error = consumed(b"xyzwxyzwxy" for _ in range(sse.MAX_LINE))[1]
     assert type(error) is UpstreamError
 
 
@@ -132,16 +132,6 @@ def test_index_of_any_size_costs_nothing(index):
     assert [event.name for event in of_type(ToolCallReady, events)] == ["f", "g"]
 
 
-def test_calls_by_turns_cost_no_search(monkeypatch):
-    monkeypatch.setattr(arguments.PendingCalls, "_search", None)
-    calls = arguments.PendingCalls()
-    for n in range(arguments.MAX_TOOL_CALLS):
-        calls._open(n, f"id{n}")
-    for n in range(10_000):
-        index = n % arguments.MAX_TOOL_CALLS
-        assert calls.find(index, "", "") is calls.find(index, f"id{index}", "") is calls.all[index]
-
-
 DEPTH = 100_000
 DEEP = [
     b"[" * DEPTH,
@@ -188,7 +178,7 @@ def test_number_of_a_million_digits():
         b'{"usage": {"cost": 1e999999999}, "created": 1e999, "choices": [{"finish_reason": "stop"}]}',
     ):
         with at_most(20):
-            count, error = consumed([b"data: " + text + b"\n\ndata: [DONE]\n\n"])
+            error = consumed([b"data: " + text + b"\n\ndata: [DONE]\n\n"])[1]
         assert error is None or type(error) is UpstreamError
 
 
@@ -205,7 +195,7 @@ def test_fifty_megabytes_in_large_reads():
     read = stream(*[chunk({"content": "x" * 400})] * 100, done=False)
     many = 50 * MEGABYTE // len(read)
     with at_most(5):
-        count, error = consumed(read for _ in range(many))
+        count = consumed(read for _ in range(many))[0]
     assert count == many * 100 + 1
 
 
@@ -239,7 +229,7 @@ def test_fragments_without_an_end_are_kept_as_what_they_say(text):
         for _ in range(300):
             yield event
 
-    with at_most(3):
+    with at_most(1):
         consumed(fragments())
 
 
@@ -253,9 +243,9 @@ def test_blocks_without_an_end():
 def test_names_and_ids_without_measure():
     def calls():
         for n in range(100):
-            yield stream(call("", index=n, id=f"{n}" + "i" * 400_000, name="n" * 400_000), done=False)
+            yield stream(call("", index=n, id=f"{n}" + "i" * 300_000, name="n" * 300_000), done=False)
 
     with at_most(20):
         error = consumed(calls())[1]
     assert type(error) is UpstreamError
-    assert wire.MAX_ARGUMENTS == 16_000_000
+    assert "tool arguments" in error.message

@@ -7,25 +7,31 @@ import time
 from contextlib import suppress
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from openrouter_app.engine.errors import OutputError, PartialJSONError
 from openrouter_app.engine.json_text import MAX_PATH, JSONText
 from openrouter_app.engine.partial_json import MISSING, PartialJSON, apply
 
+from .properties import short
+
 # --- What is generated ---------------------------------------------------------------------------
 
-values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(max_size=8),
-    lambda inner: (
-        st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, min_size=1, max_size=4)
+values = short(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(max_size=8),
+        lambda inner: (
+            st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, min_size=1, max_size=4)
+        ),
+        max_leaves=8,
     ),
-    max_leaves=8,
+    json.dumps,
 )
 roots = st.dictionaries(st.text(max_size=5), values, min_size=1, max_size=4) | st.lists(
     values, min_size=1, max_size=4
 ).filter(lambda items: any(type(item) is not int for item in items))
+roots = short(roots, json.dumps)
 prose = st.text("abc .,:;!?()<>\n*-_#'", max_size=30)
 fences = st.sampled_from(
     [("```", "```"), ("```json", "```"), ("~~~ JSON", "~~~~"), ("````json5 x=1", "````")]
@@ -44,9 +50,8 @@ SCRAPS = [
     '{"a":',
 ]
 SCRAPS += ['"x"', "[1]", '{"a": 1}', '["x"]', "true", "1e999", "\ufeff", '"\\u12', "[[[["]
-scraps = st.lists(st.sampled_from(SCRAPS), max_size=25).map("".join)
+scraps = short(st.lists(st.sampled_from(SCRAPS), max_size=25).map("".join))
 cuts = st.lists(st.integers(1, 12), min_size=1, max_size=30)
-quick = settings(max_examples=150, deadline=None)
 
 
 def pieces(text: str, sizes: list[int]) -> list[str]:
@@ -90,7 +95,6 @@ def watched(text: str, sizes: list[int]):
 # --- Any text, any cut ---------------------------------------------------------------------------
 
 
-@settings(quick, max_examples=400)
 @given(scraps, cuts)
 @example('```\n-:\n"x"\n```\n{"a": 1}\n```json\n"\n```json\n1', [1])  # a scalar found only at the end
 @example('["\n```json\n["x"]\n```', [3])
@@ -103,13 +107,11 @@ def test_what_is_seen_and_found_depends_on_the_text_and_not_on_its_cut(text, siz
     assert all(one[length] == other[length] for length in other)
 
 
-@quick
 @given(roots, prose, prose, cuts)
 def test_json_between_prose_is_found(root, before, behind, sizes):
     assert read(f"{before} {json.dumps(root)} {behind}", sizes) == clean(root)
 
 
-@quick
 @given(roots, roots, prose, fences, cuts)
 def test_fenced_json_wins_over_what_came_before(root, other, text, marks, sizes):
     opening, closing = marks
@@ -118,7 +120,6 @@ def test_fenced_json_wins_over_what_came_before(root, other, text, marks, sizes)
     assert read(answer + json.dumps(other) + f"\n{opening}\n[]\n{closing}", sizes) == clean(root)
 
 
-@quick
 @given(values, cuts)
 def test_a_whole_text_or_fence_may_be_any_value(value, sizes):
     text = json.dumps(value)
@@ -132,7 +133,6 @@ def clean(value):
     return json.loads(json.dumps(value).replace("\\u0000", "\\ufffd"))
 
 
-@quick
 @given(roots, cuts)
 def test_of_bare_json_the_operations_are_those_of_its_parser(root, sizes):
     text = json.dumps(root)

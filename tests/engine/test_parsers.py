@@ -8,7 +8,7 @@ from typing import Any, TypedDict
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from openrouter_app.engine.chains.parsers import JsonOutputParser, StringOutputParser, ToolsOutputParser
@@ -267,7 +267,6 @@ def test_json_operations_make_the_value():
     assert parser.reduce(items) == invoked(parser, *events) == {"setup": "Why?", "n": 1}
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.lists(st.sampled_from(['{"a":', '["x"', "1", "]}", ", ", "]", "\n```json\n", "\n```\n", "so"])))
 def test_json_operations_and_snapshots_tell_the_same(parts):
     def outcome(parser, verb):

@@ -596,6 +596,21 @@ def test_end_without_finish_or_done_is_no_success():
     assert (caught.value.generation_id, caught.value.provider) == ("gen-1", "P")
 
 
+def test_finish_without_done_is_an_end():
+    assert events_of(chunk({"content": "x"}, finish="stop"), done=False)[-1].reason == "stop"
+
+
+@pytest.mark.parametrize("last", [chunk({"content": "lo"}, finish="stop"), "[DONE]"])
+def test_last_event_counts_without_its_blank_line_where_it_is_whole(last):
+    data = stream(chunk({"content": "Hel"}), last, done=False).removesuffix(b"\n\n")
+    decoder, events = ReplyDecoder(), []
+    decoder.feed(data, events)
+    decoder.close(events)
+    assert events[-1].reason == "stop"
+    decoder.close(events)
+    assert len(of_type(ReplyFinished, events)) == 1
+
+
 def test_end_without_anything_is_an_error_of_the_provider():
     decoder = ReplyDecoder()
     assert fed(decoder, b": OPENROUTER PROCESSING\n\n") == []
