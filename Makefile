@@ -72,4 +72,4 @@ screenshots: install
 	cp screenshots/joke-writing-1280-light.png docs/images/joke.png
 
 clean:
-	rm -rf $(VENV) .venv-3.* var build dist screenshots .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-* var build dist screenshots .mypy_cache .pytest_cache .ruff_cache .hypothesis

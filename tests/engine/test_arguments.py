@@ -131,10 +131,10 @@ def test_object_sent_whole_each_time_is_put_together_once(text, data):
 def test_putting_together_costs_as_much_as_what_is_fed():
     def cost(pieces):
         text = ArgumentText()
-        start = time.process_time()
+        start = time.thread_time()
         for piece in pieces:
             text.add(piece)
-        return time.process_time() - start
+        return time.thread_time() - start
 
     assert cost(['{"a": "'] + ["xyzw"] * 250_000) < 1
     doubling = ["{" + "x" * 2**power for power in range(20)]

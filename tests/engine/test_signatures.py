@@ -718,6 +718,7 @@ def test_headings_of_parameters(heading):
         ("Do.\n\nArgs:\n    a: First.\n    a: Second.", ("Do.", {"a": "First."})),
         ("Do.\n\n:param a: Of it.\n\nWords.\n    More.", ("Do.", {"a": "Of it."})),
         (":meth:`x` is called.", (":meth:`x` is called.", {})),
+        ("Do.\n\nArgs:\n    no entry\n        Deeper.\n    a: Of it.", ("Do.", {"a": "Of it."})),
         ("Do.\n\nArgs:\n    no entry\n    a: Of it.\n    No entry.", ("Do.", {"a": "Of it. No entry."})),
         (
             "Do.\n\nArgs:\n    a: Of it.\n        Deeper.\n      Between.",

@@ -6,9 +6,9 @@ import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import httpx
 import pytest
 
+from openrouter_app.engine.client import httpx
 from openrouter_app.testing import FakeOpenRouter
 from openrouter_app.testing.serving import Mounts, serve
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 
-import httpx
 import pytest
 
+from openrouter_app.engine.client import httpx
 from openrouter_app.testing import Cut, Gate, Stall, StreamError
 
 KEY = "sk-or-v1-another-secret"

@@ -9,8 +9,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import httpx
 import pytest
+
+from openrouter_app.engine.client import httpx
 
 pytest.importorskip("project.settings")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 PRELUDE = """
-import httpx
+from openrouter_app.engine.client import httpx
 import pytest
 from openrouter_app.testing import simulated_reply
 

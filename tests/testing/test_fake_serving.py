@@ -7,9 +7,9 @@ import socket
 import threading
 import time
 
-import httpx
 import pytest
 
+from openrouter_app.engine.client import httpx
 from openrouter_app.testing import FakeOpenRouter, serve
 from openrouter_app.testing.serving import Mounts
 
