@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 
+import openrouter_app
 from openrouter_app import testing
 from openrouter_app.engine import client
 
@@ -25,6 +26,7 @@ ROOT = Path(__file__).parents[1]
 PAGES = ("chains", "tools", "parsers", "errors", "transport")
 LONGEST = 200
 _SCRIPT = r"<!-- openrouter:((?:(?!-->).)*)-->\n"
+_ERROR_ROW = re.compile(r"^\| `(\w+Error)` \| `(\w+Error)` \|.*\| `(\w+)` \| (yes|no) \|$", re.MULTILINE)
 _BLOCK = re.compile(rf"(?:^{_SCRIPT})?^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -39,6 +41,7 @@ def asked(openrouter, settings, monkeypatch):
     run = asyncio.run
     monkeypatch.setattr(asyncio, "run", lambda main: run(_closed(main)))
     yield openrouter
+    client.set_transport("auto")
     client.close()
 
 
@@ -84,6 +87,15 @@ def test_pages_are_short_and_hold_no_block_that_does_not_run(page):
     assert all(block[2] == "pycon" for block in scripts)
     assert text.count("<!--") == len(scripts)
     assert len(text.splitlines()) < LONGEST
+
+
+def test_errors_page_lists_every_error_with_its_code():
+    rows = {name: rest for name, *rest in _ERROR_ROW.findall(text_of("errors"))}
+    assert rows == {
+        name: [kind.__bases__[0].__name__, kind.code, "yes" if kind.retryable else "no"]
+        for name, kind in vars(openrouter_app).items()
+        if name.endswith("Error") and name != "OpenRouterError"
+    }
 
 
 @pytest.mark.parametrize("page", PAGES)
