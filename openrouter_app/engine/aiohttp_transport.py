@@ -9,6 +9,7 @@ from __future__ import annotations
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
@@ -24,19 +25,40 @@ def make_transport(tls: ssl.SSLContext, max_connections: int, keepalive: float) 
 
     def session() -> aiohttp.ClientSession:
         connector = aiohttp.TCPConnector(ssl=tls, limit=max_connections, keepalive_timeout=keepalive)
+        opening = aiohttp.TraceConfig()
+        opening.on_connection_create_start.append(_mark_new)
         return aiohttp.ClientSession(
-            connector=connector, cookie_jar=aiohttp.DummyCookieJar(), trust_env=False, auto_decompress=False
+            connector=connector,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            trace_configs=[opening],
+            trust_env=False,
+            auto_decompress=False,
         )
 
     return _Transport(client=session, verify=tls, trust_env=False)
 
 
+_is_new: ContextVar[bool] = ContextVar("openrouter_connection_is_new")
+
+
+async def _mark_new(*_: Any) -> None:
+    _is_new.set(True)
+
+
 class _Transport(httpx_aiohttp.AiohttpTransport):
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        with _only_httpx_errors():
-            response = await super().handle_async_request(request)
-        response.stream = _Stream(response.stream)
-        return response
+        while True:
+            _is_new.set(False)
+            try:
+                with _only_httpx_errors():
+                    response = await super().handle_async_request(request)
+            except httpx.RemoteProtocolError:
+                # A kept connection that the server had closed by then: see `connections.Opening`.
+                if _is_new.get():
+                    raise
+            else:
+                response.stream = _Stream(response.stream)
+                return response
 
 
 class _Stream(httpx.AsyncByteStream):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import ssl
 import threading
 import weakref
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
 from functools import cache
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from importlib.util import find_spec
@@ -104,22 +104,38 @@ def _no_cookies() -> CookieJar:
 _limits = httpx.Limits(
     max_connections=MAX_CONNECTIONS, max_keepalive_connections=100, keepalive_expiry=KEEPALIVE
 )
-_async_clients: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, httpx.AsyncClient] = (
-    weakref.WeakKeyDictionary()
-)
+_async_clients: weakref.WeakKeyDictionary[
+    asyncio.AbstractEventLoop, tuple[httpx.AsyncClient, AsyncGenerator[httpx.AsyncClient, None]]
+] = weakref.WeakKeyDictionary()
 _sync_client: httpx.Client | None = None
 _lock = threading.Lock()
 
 
 def async_client() -> httpx.AsyncClient:
-    """The running loop's client; made at its first use."""
+    """The running loop's client; made at its first use, closed with the loop's async generators."""
     loop = _running_loop()
     with _lock:
-        client = _async_clients.get(loop)
+        client, _ = _async_clients.get(loop, (None, None))
         if client is None or client.is_closed:
-            client = httpx.AsyncClient(transport=_async_transport(), trust_env=False, cookies=_no_cookies())
-            _async_clients[loop] = client
+            keeper = _kept_open(loop)
+            try:
+                keeper.__anext__().send(None)
+            except StopIteration as begun:
+                client = begun.value
+            _async_clients[loop] = client, keeper
         return client
+
+
+async def _kept_open(loop: asyncio.AbstractEventLoop) -> AsyncGenerator[httpx.AsyncClient, None]:
+    """A client, while this generator lives. A loop that ends, as `asyncio.run` ends it, closes the
+    generators that were begun in it: so no loop leaves a client behind.
+    """
+    client = httpx.AsyncClient(transport=_async_transport(), trust_env=False, cookies=_no_cookies())
+    try:
+        yield client
+    finally:
+        _async_clients.pop(loop, None)
+        await client.aclose()
 
 
 def _async_transport() -> httpx.AsyncBaseTransport:
@@ -147,9 +163,9 @@ def _running_loop() -> asyncio.AbstractEventLoop:
 
 async def aclose() -> None:
     """Close the running loop's client and its idle connections: at shutdown, or at a test's end."""
-    client = _async_clients.pop(_running_loop(), None)
-    if client is not None:
-        await client.aclose()
+    _, keeper = _async_clients.get(_running_loop(), (None, None))
+    if keeper is not None:
+        await keeper.aclose()
 
 
 def close() -> None:

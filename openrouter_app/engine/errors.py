@@ -71,7 +71,7 @@ class OpenRouterError(Exception):
 
 
 class UsageError(OpenRouterError, ValueError):
-    """The caller can fix this before anything is sent."""
+    """The caller can fix this: the chain, its input or its settings cannot work."""
 
     code = "invalid_input"
 

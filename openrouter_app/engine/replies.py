@@ -98,6 +98,14 @@ def reply_of(events: Iterable[Event | Reset]) -> Reply:
     return reply
 
 
+def since_reset(items: Sequence[Any]) -> Sequence[Any]:
+    """The items that count: those behind the last `Reset`."""
+    for index in range(len(items), 0, -1):
+        if isinstance(items[index - 1], Reset):
+            return items[index:]
+    return items
+
+
 def added_up(items: Sequence[Any]) -> Any:
     """The one value of a stream of items: texts are joined, mappings added up key by key, the members of
     lists among themselves, events make a `Reply`; of anything else the last counts. What came before a
@@ -105,9 +113,7 @@ def added_up(items: Sequence[Any]) -> Any:
 
     Raises `UsageError` where there are none.
     """
-    resets = [index for index, item in enumerate(items) if isinstance(item, Reset)]
-    if resets:
-        items = items[resets[-1] + 1 :]
+    items = since_reset(items)
     if not items:
         raise UsageError("The step gave no output.")
     if len(items) == 1 and not isinstance(items[0], Event):

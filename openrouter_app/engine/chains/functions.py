@@ -7,6 +7,7 @@ from typing import Any
 
 from ..errors import UsageError
 from ..flows import Flow, Invoke, Next, Transform, collected, pump
+from ..messages import Reset
 from .steps import Call, Step, Upstream, as_step, to_step
 
 
@@ -42,7 +43,7 @@ class FunctionStep(Step[Any]):
 
 def _each(function: Callable[[Any], Any], upstream: Upstream, call: Call) -> Flow:
     def take(item: Any) -> Flow:
-        yield (yield Invoke(function, item))
+        yield item if isinstance(item, Reset) else (yield Invoke(function, item))
 
     if call.streaming:
         yield from pump(upstream.flow, take)

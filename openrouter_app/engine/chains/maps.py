@@ -7,7 +7,8 @@ from typing import Any
 
 from ..errors import InputError, UsageError
 from ..flows import Flow, Fork, Next, pump
-from ..replies import added_up
+from ..messages import Reset
+from ..replies import added_up, since_reset
 from .steps import Call, Step, Upstream, to_step
 
 
@@ -33,7 +34,7 @@ class ParallelMap(Step[dict[str, Any]]):
 
     def reduce(self, items: Sequence[Any]) -> dict[str, Any]:
         collected: dict[str, list[Any]] = {key: [] for key in self.steps}
-        for item in items:
+        for item in since_reset(items):
             for key, value in item.items():
                 collected[key].append(value)
         return {key: step.reduce(collected[key]) for key, step in self.steps.items()}
@@ -59,7 +60,7 @@ class MapFromInput(Step[dict[str, Any]]):
         self.key = key
 
     def flow(self, upstream: Upstream, call: Call) -> Flow:
-        return pump(upstream.flow, lambda item: ({self.key: item},))
+        return pump(upstream.flow, lambda item: (item if isinstance(item, Reset) else {self.key: item},))
 
     def __repr__(self) -> str:
         return f"MapFromInput({self.key!r})"
@@ -81,6 +82,8 @@ class ItemFromMap(Step[Any]):
 
             def take(item: Any) -> tuple[Any, ...]:
                 nonlocal found
+                if isinstance(item, Reset):
+                    return (item,)
                 if isinstance(item, Mapping) and self.key in item:
                     found = True
                     return (item[self.key],)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from ..base_url import check_base_url
 from ..client import Request, Timeouts
@@ -26,10 +26,14 @@ if TYPE_CHECKING:
 
 MAX_BODY = 12_000_000
 MAX_ERROR_BODY = 100_000
+FIRST_PAUSE = 0.5
+"""Seconds that the first retry waits at most; each further one twice as long."""
 MAX_RETRY_AFTER = 30
 """Seconds that a provider may ask for; beyond that its error is raised at once."""
 _BODY = frozenset({"messages", "stream", "stream_options"})
 _OWN = frozenset({"model", "tools", "tool_choice", "timeouts", "retries"})
+_MODELS = frozenset({"api_key", "base_url", "app_url", "app_title", "headers", "allow_insecure_base_url"})
+"""What belongs to a model and not to one of its calls."""
 _FINAL = frozenset({400, 401, 402, 403})
 
 
@@ -44,7 +48,7 @@ class ChatOpenRouter(Step[Any]):
     given to a call, too.
 
     ``retries``: how often a request is sent again before its first content, for connect errors, 408,
-    429, 502, 503, 504 and what says that it is retryable, after a random pause of up to 0.5, 1, 2, ...
+    429, 502 to 504, 520 to 524, 529 and what says that it is retryable, after a random pause of up to 0.5, 1, 2, ...
     seconds or the ``Retry-After`` of up to 30; the total timeout spans them all.
 
     What is left out comes, at each call, from the Django setting ``OPENROUTER``, or without
@@ -72,6 +76,7 @@ class ChatOpenRouter(Step[Any]):
             raise ConfigurationError("A chat model needs a model, such as 'mistralai/mistral-small'.")
         if owned := _BODY & options.keys():
             raise ConfigurationError(f"{', '.join(sorted(owned))} cannot be given as an option.")
+        _check_retries(retries)
         self.model = model
         self.tools = tuple(tools)
         self.tool_choice = tool_choice
@@ -117,6 +122,10 @@ class ChatOpenRouter(Step[Any]):
 
     def _body(self, messages: Sequence[Message], call: Call) -> dict[str, Any]:
         given = call.options
+        if foreign := _MODELS & given.keys():
+            raise ConfigurationError(
+                f"{', '.join(sorted(foreign))} cannot be given to a call: make a model with it."
+            )
         body: dict[str, Any] = {
             "model": given.get("model") or self.model,
             "messages": wire_messages(messages),
@@ -138,8 +147,8 @@ class ChatOpenRouter(Step[Any]):
 
     def flow(self, upstream: Upstream, call: Call) -> Flow:
         request = self.request(messages_of((yield from upstream.value())), call)
-        retries = call.options.get("retries", self.retries)
-        clock = _Clock(request.timeouts)
+        retries = _check_retries(call.options.get("retries", self.retries))
+        clock = _Clock(request.timeouts, call)
         for attempt in range(retries + 1):
             answer, connection = _Answer(clock), None
             try:
@@ -148,11 +157,11 @@ class ChatOpenRouter(Step[Any]):
                 yield Finish(connection)
                 return
             except TimeoutError:
-                raise clock.expired() from None
+                raise answer.signed(clock.expired(answer.has_begun)) from None
             except OpenRouterError as error:
                 pause = _pause(error, attempt)
                 if answer.has_begun or attempt == retries or pause is None or not clock.has(pause):
-                    raise
+                    raise answer.signed(error) from None
             if connection is not None:
                 yield Close(connection)
             yield Sleep(pause)
@@ -161,19 +170,6 @@ class ChatOpenRouter(Step[Any]):
     def reduce(self, items: Sequence[Event]) -> Reply:
         return reply_of(items)
 
-    def with_structured_output(
-        self,
-        schema: Any,
-        *,
-        method: Literal["response_format", "tool"] = "response_format",
-        name: str | None = None,
-        strict: bool = True,
-    ) -> Step[Any]:
-        """A chain that answers values of this schema: see `engine.chains.structured`."""
-        from .structured import structured
-
-        return structured(self, schema, method=method, name=name, strict=strict)
-
     def __repr__(self) -> str:
         return f"ChatOpenRouter(model={self.model!r})"
 
@@ -181,11 +177,19 @@ class ChatOpenRouter(Step[Any]):
 class _Answer:
     """One attempt's answer. ``has_begun``: events of it were handed out."""
 
-    __slots__ = ("_clock", "has_begun")
+    __slots__ = ("_clock", "_decoder", "has_begun")
 
     def __init__(self, clock: _Clock) -> None:
         self._clock = clock
+        self._decoder = ReplyDecoder()
         self.has_begun = False
+
+    def signed(self, error: OpenRouterError) -> OpenRouterError:
+        """The error, with what is known of the answer it ended."""
+        fold = self._decoder.fold
+        error.provider = error.provider or fold.provider or None
+        error.generation_id = error.generation_id or fold.id or None
+        return error
 
     def events(self, connection: Connection | AsyncConnection) -> Flow:
         """The flow of its events. Raises the error it stands for or ends in."""
@@ -199,7 +203,7 @@ class _Answer:
             self.has_begun = True
             yield from events
             return
-        decoder = ReplyDecoder()
+        decoder = self._decoder
         feed, fold = decoder.feed, decoder.fold
         clock, monotonic = self._clock, time.monotonic
         idle, end = clock.idle, clock.end
@@ -224,9 +228,9 @@ class _Answer:
                 due = now + idle
                 read.due = clock.due = due if due < end else end
                 if now > end and failure is None and not decoder.done:
-                    raise clock.expired()
+                    raise clock.expired(True)
             elif monotonic() > read.due:
-                raise clock.expired()
+                raise clock.expired(self.has_begun)
             if failure is not None:
                 raise failure
 
@@ -237,27 +241,31 @@ class _Clock:
     ``due`` is the next one (`time.monotonic`): until then the driver may wait. ``end`` is the last.
     """
 
-    __slots__ = ("_timeouts", "due", "end", "idle")
+    __slots__ = ("_first", "_total", "due", "end", "idle")
 
-    def __init__(self, timeouts: Timeouts) -> None:
-        self._timeouts = timeouts
+    def __init__(self, timeouts: Timeouts, call: Call) -> None:
+        # One answer comes all at once, at its end: how long its first content takes says nothing.
+        self._first = timeouts.first_content if call.streaming else timeouts.total
+        self._total = timeouts.total
         self.idle = timeouts.idle
-        self.end = time.monotonic() + timeouts.total
+        self.end = min(time.monotonic() + timeouts.total, call.due)
         self.restart()
 
     def restart(self) -> None:
         """Another attempt begins."""
-        self.due = min(time.monotonic() + self._timeouts.first_content, self.end)
+        self.due = min(time.monotonic() + self._first, self.end)
 
     def has(self, seconds: float) -> bool:
         """Whether so much time is left in all."""
         return time.monotonic() + seconds < self.end
 
-    def expired(self) -> ReadTimeoutError:
+    def expired(self, has_begun: bool) -> ReadTimeoutError:
         """The error for the deadline that has passed."""
         if self.due >= self.end:
-            return ReadTimeoutError(f"The answer took longer than {self._timeouts.total:g} seconds.")
-        return ReadTimeoutError("The model's provider fell silent in mid-answer. Try again.")
+            return ReadTimeoutError(f"The answer took longer than {self._total:g} seconds.")
+        if has_begun:
+            return ReadTimeoutError("The model's provider fell silent in mid-answer. Try again.")
+        return ReadTimeoutError(f"The model said nothing for {self._first:g} seconds. Try again.")
 
 
 def _pause(error: OpenRouterError, attempt: int) -> float | None:
@@ -269,7 +277,7 @@ def _pause(error: OpenRouterError, attempt: int) -> float | None:
     asked = getattr(error, "retry_after", None)
     if asked is not None:
         return None if asked > MAX_RETRY_AFTER else float(asked)
-    return random.uniform(0, 0.5 * 2**attempt)  # noqa: S311
+    return random.uniform(0, FIRST_PAUSE * 2**attempt)  # noqa: S311
 
 
 def _body(connection: Connection | AsyncConnection, limit: int, clock: _Clock, *, cut: bool = False) -> Any:
@@ -284,7 +292,7 @@ def _body(connection: Connection | AsyncConnection, limit: int, clock: _Clock, *
             body.clear()  # the error's traceback would keep it
             raise UpstreamError("The provider sent an answer that is too large.")
         if time.monotonic() > clock.due:
-            raise clock.expired()
+            raise TimeoutError
     return bytes(body)
 
 
@@ -299,3 +307,9 @@ def _kind(value: Any, kind: Any) -> Any:
     if value is not None and not isinstance(value, kind):
         raise ConfigurationError(f"This option takes a {kind.__name__}, not {type(value).__name__}.")
     return value
+
+
+def _check_retries(retries: Any) -> int:
+    if not isinstance(retries, int) or isinstance(retries, bool) or retries < 0:
+        raise ConfigurationError("The option 'retries' takes a number from 0 on.")
+    return retries

@@ -34,6 +34,7 @@ from ..messages import (
     text_of,
 )
 from ..partial_json import MISSING, Operation, apply
+from ..replies import since_reset
 from .steps import Call, Step, Upstream
 
 
@@ -47,7 +48,7 @@ class StringOutputParser(Step[str]):
         return pump(upstream.flow, _text)
 
     def reduce(self, items: Sequence[Any]) -> str:
-        return "".join(_since_reset(items))
+        return "".join(since_reset(items))
 
     def __repr__(self) -> str:
         return "StringOutputParser()"
@@ -76,14 +77,6 @@ def _text(item: Any) -> Iterable[Any]:
     return (text,) if text else ()
 
 
-def _since_reset(items: Sequence[Any]) -> Sequence[Any]:
-    """The items that count: those behind the last `Reset`."""
-    for index in range(len(items), 0, -1):
-        if isinstance(items[index - 1], Reset):
-            return items[index:]
-    return items
-
-
 class ToolsOutputParser(Step[list[ToolCall]]):
     """The tools a model calls, while it writes their arguments.
 
@@ -101,7 +94,7 @@ class ToolsOutputParser(Step[list[ToolCall]]):
             yield []
 
     def reduce(self, items: Sequence[Any]) -> list[ToolCall]:
-        items = _since_reset(items)
+        items = since_reset(items)
         return items[-1] if items else []
 
     def __repr__(self) -> str:
@@ -179,7 +172,7 @@ class JsonOutputParser(Step[Any]):
         yield from run.end()
 
     def reduce(self, items: Sequence[Any]) -> Any:
-        items = _since_reset(items)
+        items = since_reset(items)
         if not items:
             raise OutputError("The answer holds no JSON.")
         if not self.operations:

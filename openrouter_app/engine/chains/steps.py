@@ -12,7 +12,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
 from contextlib import aclosing, closing
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 import msgspec
 
@@ -29,10 +29,13 @@ Other = TypeVar("Other")
 
 
 class Call(msgspec.Struct, frozen=True):
-    """What one call of a chain asks for: a stream or one answer, and options for its models."""
+    """What one call of a chain asks for: a stream or one answer, options for its models, and the moment
+    (`time.monotonic`) by which its models must have answered.
+    """
 
     streaming: bool
     options: dict[str, Any]
+    due: float = float("inf")
 
 
 class Step(ABC, Generic[Out]):
@@ -124,6 +127,19 @@ class Step(ABC, Generic[Out]):
     def bind(self, **options: Any) -> Bound[Out]:
         """This step with options for its models. Where a call gives the same option, the call wins."""
         return Bound(self, options)
+
+    def with_structured_output(
+        self,
+        schema: Any,
+        *,
+        method: Literal["response_format", "tool"] = "response_format",
+        name: str | None = None,
+        strict: bool = True,
+    ) -> Step[Any]:
+        """A chain that answers values of this schema: see `engine.chains.structured`."""
+        from .structured import structured
+
+        return structured(self, schema, method=method, name=name, strict=strict)
 
     def with_retry(
         self,
@@ -232,7 +248,9 @@ class Bound(Step[Out]):
         self.options = dict(options)
 
     def flow(self, upstream: Upstream, call: Call) -> Flow:
-        return self.step.flow(upstream, Call(call.streaming, {**self.options, **call.options}))
+        return self.step.flow(
+            upstream, msgspec.structs.replace(call, options={**self.options, **call.options})
+        )
 
     def reduce(self, items: Sequence[Any]) -> Any:
         return self.step.reduce(items)

@@ -195,7 +195,8 @@ class _AnswerParser(JsonOutputParser):
             try:
                 validate_arguments(self.form.schema, value)
             except OutputError as error:
-                message = f"The answer does not fit its schema: {error.message}"
+                told = error.message.replace("arguments", "answer")
+                message = f"The answer does not fit its schema: {told}"
                 raise OutputError(message, raw=raw) from error
         value = value[WRAPPER] if self.form.is_wrapped else value
         return value if self.type is None else convert(value, self.type, raw)

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from decimal import Decimal
 from typing import Any
 
 import msgspec
 
-from ..client import Timeouts
 from ..errors import OpenRouterError, OutputError, ToolError, UsageError
 from ..flows import Flow, Fork, Invoke, Next, pump
 from ..loops import LoopState, Reason, ToolFinished, ToolRunning, ids_of, unanswered, with_unique_id
 from ..messages import (
     Message,
+    Reply,
     Reset,
     ToolCall,
     ToolCallDelta,
@@ -26,7 +26,7 @@ from ..messages import (
 )
 from ..replies import ReplyBuilder
 from ..requests import messages_of
-from ..tools import Tool
+from ..tools import Tool, tool
 from .steps import Call, Step, Upstream, to_step
 
 log = logging.getLogger("openrouter_app.tools")
@@ -49,7 +49,7 @@ class ToolLoop(Step[LoopState]):
     loop = ToolLoop(ChatOpenRouter(model="..."), [weather, forecast])
     loop.invoke("Will it rain in Boston?").text
 
-    The input is what a model takes, or a `LoopState` to go on from. ``stream`` gives the events of every
+    Plain functions among the tools are made into tools. The input is what a model takes, or a `LoopState` to go on from. ``stream`` gives the events of every
     answer, `ToolRunning` and `ToolFinished`, and last the `LoopState`; ``invoke`` that alone. After a
     stored history whose last calls lack results, those are run first.
 
@@ -61,7 +61,7 @@ class ToolLoop(Step[LoopState]):
     def __init__(
         self,
         model: Any,
-        tools: Sequence[Tool[..., Any]],
+        tools: Sequence[Tool[..., Any] | Callable[..., Any]],
         *,
         max_steps: int = 10,
         max_calls: int = 50,
@@ -69,7 +69,7 @@ class ToolLoop(Step[LoopState]):
         deadline: float | None = None,
     ) -> None:
         self.model = to_step(model)
-        self.tools = {tool.name: tool for tool in tools}
+        self.tools = {made.name: made for made in map(_tool, tools)}
         if len(self.tools) != len(tools):
             raise UsageError("Two tools have the same name.")
         self.limits = Limits(steps=max_steps, calls=max_calls, cost=max_cost, deadline=deadline)
@@ -160,6 +160,9 @@ class _Run:
 
         def take(event: Any) -> tuple[Any, ...]:
             nonlocal reply
+            if isinstance(event, Reply):  # one answer of a step that adds up by itself
+                reply = _renamed(event, used, renamed)
+                return ()
             if isinstance(event, _CALL_EVENTS):
                 event = with_unique_id(event, used, renamed)
             elif isinstance(event, Reset):
@@ -168,13 +171,9 @@ class _Run:
             return (event,)
 
         options = {**self._call.options, "tools": [tool.spec for tool in self._tools.values()]}
-        if self._due < float("inf"):
-            given = options.get("timeouts") or Timeouts()
-            left = max(self._due - time.monotonic(), 0.001)
-            options["timeouts"] = msgspec.structs.replace(given, total=min(given.total, left))
+        asked = Call(self._call.streaming, options, min(self._call.due, self._due))
         try:
-            upstream, asked = Upstream.of(tuple(self._messages)), Call(self._call.streaming, options)
-            yield from pump(self._model.flow(upstream, asked), take)
+            yield from pump(self._model.flow(Upstream.of(tuple(self._messages)), asked), take)
         except OpenRouterError as error:
             if time.monotonic() >= self._due:
                 return  # the limit is found to be reached
@@ -251,6 +250,24 @@ def _groups(ready: Sequence[_Ready]) -> Iterator[list[_Ready]]:
         group.append(item)
     if group:
         yield group
+
+
+def _tool(value: Any) -> Tool[..., Any]:
+    if isinstance(value, Tool):
+        return value
+    if callable(value):
+        return tool(value)
+    raise UsageError(f"A loop runs tools: functions, or Tool(spec, function); it got {type(value).__name__}.")
+
+
+def _renamed(reply: Reply, used: set[str], renamed: dict[str, str]) -> Reply:
+    """The reply with ids that no call of the history has."""
+    calls = tuple(with_unique_id(call, used, renamed) for call in reply.message.tool_calls)
+    return msgspec.structs.replace(
+        reply,
+        message=msgspec.structs.replace(reply.message, tool_calls=calls),
+        invalid_tool_calls=tuple(with_unique_id(bad, used, renamed) for bad in reply.invalid_tool_calls),
+    )
 
 
 def _asks_approval(tool: Tool[..., Any], named: dict[str, Any]) -> Generator[Any, Any, bool]:
