@@ -115,15 +115,13 @@ def async_client() -> httpx.AsyncClient:
     """The running loop's client; made at its first use, closed with the loop's async generators."""
     loop = _running_loop()
     with _lock:
-        client, _ = _async_clients.get(loop, (None, None))
-        if client is None or client.is_closed:
+        if loop not in _async_clients or _async_clients[loop][0].is_closed:
             keeper = _kept_open(loop)
             try:
                 keeper.__anext__().send(None)
             except StopIteration as begun:
-                client = begun.value
-            _async_clients[loop] = client, keeper
-        return client
+                _async_clients[loop] = begun.value, keeper
+        return _async_clients[loop][0]
 
 
 async def _kept_open(loop: asyncio.AbstractEventLoop) -> AsyncGenerator[httpx.AsyncClient, None]:

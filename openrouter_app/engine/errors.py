@@ -3,7 +3,7 @@
 The tree is split by who must act: the word before a colon. The class docstring is the advice::
 
     OpenRouterError
-    ├── UsageError                  the caller: the chain or its input is wrong, nothing was sent
+    ├── UsageError                  the caller: the chain, its input or its settings are wrong
     │   ├── TemplateError           a template is no template (has .position)
     │   ├── InputError              a variable is missing (has .variables)
     │   ├── ToolSpecError           a tool's name or schema is wrong (has .path)

@@ -48,8 +48,8 @@ class ChatOpenRouter(Step[Any]):
     given to a call, too.
 
     ``retries``: how often a request is sent again before its first content, for connect errors, 408,
-    429, 502 to 504, 520 to 524, 529 and what says that it is retryable, after a random pause of up to 0.5, 1, 2, ...
-    seconds or the ``Retry-After`` of up to 30; the total timeout spans them all.
+    429, 502 to 504, 520 to 524, 529 and what says that it is retryable, after a random pause of up to
+    0.5, 1, 2, ... seconds or the ``Retry-After`` of up to 30; the total timeout spans them all.
 
     What is left out comes, at each call, from the Django setting ``OPENROUTER``, or without
     Django from ``OPENROUTER_API_KEY`` and ``OPENROUTER_BASE_URL``. Raises `ConfigurationError`

@@ -49,9 +49,10 @@ class ToolLoop(Step[LoopState]):
     loop = ToolLoop(ChatOpenRouter(model="..."), [weather, forecast])
     loop.invoke("Will it rain in Boston?").text
 
-    Plain functions among the tools are made into tools. The input is what a model takes, or a `LoopState` to go on from. ``stream`` gives the events of every
-    answer, `ToolRunning` and `ToolFinished`, and last the `LoopState`; ``invoke`` that alone. After a
-    stored history whose last calls lack results, those are run first.
+    Plain functions among the tools are made into tools. The input is what a model takes, or a
+    `LoopState` to go on from. ``stream`` gives the events of every answer, `ToolRunning` and
+    `ToolFinished`, and last the `LoopState`; ``invoke`` that alone. After a stored history whose last
+    calls lack results, those are run first.
 
     Wrong arguments, unknown tools and failures go to the model as the call's result; it is told no more
     of an exception than a `ToolError` says. A model's error is raised, with the `LoopState` so far as its
