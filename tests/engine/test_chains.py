@@ -298,7 +298,18 @@ def test_options_of_a_call_win_but_cannot_replace_messages():
     assert request.timeouts.total == 3
 
 
-@pytest.mark.parametrize("options", [{"tools": ["x"]}, {"timeouts": 3}, {"tool_choice": "auto"}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"tools": ["x"]},
+        {"timeouts": 3},
+        {"tool_choice": "auto"},
+        {"retries": "2"},
+        {"retries": -1},
+        {"api_key": "another"},
+        {"headers": {}},
+    ],
+)
 def test_options_of_a_wrong_kind_are_refused(options):
     model = ChatOpenRouter(model="a/b", api_key="k", tools=[ToolSpec(name="f")])
     with pytest.raises(ConfigurationError):

@@ -14,6 +14,7 @@ import pytest
 
 from openrouter_app.engine import client, watchdog
 from openrouter_app.engine.chains import ChatOpenRouter, ParallelMap, StringOutputParser
+from openrouter_app.engine.chains import model as model_module
 from openrouter_app.engine.client import Timeouts
 from openrouter_app.engine.errors import (
     BrokenStreamError,
@@ -32,6 +33,11 @@ from .loopback import CHUNKED, CONTENT, END, SSE_HEAD, framed, serving
 pytestmark = pytest.mark.usefixtures("transport")
 
 KEY = "sk-or-v1-CANARYCANARY"
+
+
+@pytest.fixture(autouse=True)
+def short_pauses(monkeypatch):
+    monkeypatch.setattr(model_module, "FIRST_PAUSE", 0.02)
 
 
 def chain(server, **options):
@@ -97,12 +103,12 @@ async def test_gotcha_02_comments_and_blank_deltas_do_not_hold_off_the_idle_dead
 
 
 async def test_gotcha_03_silence_in_mid_answer_ends_at_the_idle_deadline_however_long_the_first_may_take():
-    limits = Timeouts(first_content=30, idle=0.4)
-    with serving(answers(0.6, CONTENT, 30)) as server:
+    limits = Timeouts(first_content=30, idle=0.3)
+    with serving(answers(0.4, CONTENT, 30)) as server:
         for items, error, seconds in await both(lambda: chain(server, timeouts=limits)):
             assert items == ["x"]
             assert isinstance(error, ReadTimeoutError)
-            assert 0.9 < seconds < 15
+            assert 0.6 < seconds < 15
 
 
 async def test_total_deadline_ends_an_answer_that_never_stops():
@@ -128,21 +134,21 @@ async def test_total_deadline_ends_an_answer_that_comes_faster_than_it_is_read()
 
 
 async def test_reader_that_is_slow_is_no_provider_that_is_silent():
-    limits = Timeouts(idle=0.2)
-    with serving(answers(CONTENT, CONTENT, CONTENT, END)) as server:
+    limits = Timeouts(idle=0.1)
+    with serving(answers(CONTENT, CONTENT, END)) as server:
         seen = []
         async for item in chain(server, timeouts=limits).astream("hi"):
-            await asyncio.sleep(0.3)
+            await asyncio.sleep(0.2)
             seen.append(item)
-        assert seen == ["x"] * 3
+        assert seen == ["x"] * 2
 
         def read():
             for item in chain(server, timeouts=limits).stream("hi"):
-                time.sleep(0.5)
+                time.sleep(0.4)
                 seen.append(item)
 
         await asyncio.to_thread(read)
-        assert seen == ["x"] * 6
+        assert seen == ["x"] * 4
 
 
 def refusing(*statuses, then=(CONTENT, END), headers=b"", body=b'{"error":{"message":"no","code":%d}}'):
@@ -518,3 +524,22 @@ def test_watchdog_wakes_only_those_whose_deadline_has_passed():
     finally:
         for waiting in (soon, later):
             watchdog.unwatch(waiting)
+
+
+async def test_one_answer_may_take_longer_than_a_streams_first_content():
+    body = b'{"choices":[{"message":{"content":"x"},"finish_reason":"stop"}]}'
+    head = CHUNKED.replace(b"text/event-stream", b"application/json")
+    with serving(answers(0.4, body, head=head)) as server:
+        limits = Timeouts(first_content=0.1, idle=0.1)
+        assert await chain(server, timeouts=limits).ainvoke("hi") == "x"
+        with pytest.raises(ReadTimeoutError, match=r"longer than 0\.1 seconds"):
+            await chain(server, timeouts=Timeouts(total=0.1)).ainvoke("hi")
+        with pytest.raises(ReadTimeoutError, match=r"said nothing for 0\.1 seconds"):
+            [item async for item in chain(server, timeouts=limits).astream("hi")]
+
+
+async def test_error_in_mid_answer_says_whose_answer_it_was():
+    begun = b'data: {"id":"gen-7","provider":"P","choices":[{"delta":{"content":"x"}}]}\n\n'
+    with serving(answers(begun, 30)) as server:
+        for _, error, _ in await both(lambda: chain(server, timeouts=Timeouts(idle=0.2))):
+            assert (error.generation_id, error.provider) == ("gen-7", "P")

@@ -21,7 +21,7 @@ from openrouter_app.engine.chains import (
     StringOutputParser,
 )
 from openrouter_app.engine.errors import InputError, UpstreamError, UsageError
-from openrouter_app.engine.messages import AIMessage, TextDelta
+from openrouter_app.engine.messages import AIMessage, Reset, TextDelta
 
 from .scripted import FINISHED, InTurn, Says, faces, outcome
 
@@ -462,3 +462,13 @@ async def test_one_chain_serves_many_at_once():
     chain = {"a": hello(), "b": InTurn(["x"]) | StringOutputParser()} | Passthrough()
     answers = await asyncio.gather(*(chain.ainvoke({"input": str(n)}) for n in range(20)))
     assert [answer["a"] for answer in answers] == [f"Hello {n}!" for n in range(20)]
+
+
+async def test_reset_passes_the_steps_that_are_no_parsers():
+    broken = Says("lost", Reset("b"), "kept")
+    assert await faces(lambda: broken | str.upper, "x", "stream") == ["LOST", Reset("b"), "KEPT"]
+    mapped = await faces(lambda: broken | MapFromInput("a") | ItemFromMap("a"), "x", "stream")
+    assert mapped == ["lost", Reset("b"), "kept"]
+    items = [{"a": "lost"}, Reset(), {"a": "kept"}]
+    assert ParallelMap({"a": StringOutputParser()}).reduce(items) == {"a": "kept"}
+    assert await faces(lambda: broken | StringOutputParser() | len, "x", "invoke") == 4

@@ -10,7 +10,7 @@ from decimal import Decimal
 
 import pytest
 
-from openrouter_app.engine.chains import StringOutputParser
+from openrouter_app.engine.chains import Router, StringOutputParser
 from openrouter_app.engine.chains.tool_loop import ToolLoop
 from openrouter_app.engine.errors import InputError, OpenRouterError, ToolError, UpstreamError, UsageError
 from openrouter_app.engine.loops import LoopState, ToolFinished, ToolRunning, unanswered
@@ -429,3 +429,27 @@ def test_loop_says_what_is_wrong_with_it():
     assert issubclass(ToolError, OpenRouterError)
     assert LoopState(messages=()).text == ""
     assert FINISHED.reason == "stop"
+
+
+async def test_steps_that_add_up_by_themselves_are_models_too():
+    again = calls(call("call_0", "weather", city="Rome"))
+
+    def make():
+        turns = InTurn(again, again, says("x"))
+        return ToolLoop(Router(lambda _: turns), [weather])
+
+    state = await faces(make, "go", "invoke")
+    ids = [message.tool_call_id for message in state.messages if isinstance(message, ToolMessage)]
+    assert (state.text, ids) == ("x", ["call_0", "call_0_2"])
+    fallback = InTurn([UpstreamError("down")]).with_fallbacks(Says(*says("x")))
+    assert (await faces(lambda: ToolLoop(fallback, []), "go", "invoke")).text == "x"
+
+
+async def test_functions_are_made_into_tools_and_specs_are_refused():
+    def forecast(city: str) -> str:
+        return f"Sunny in {city}."
+
+    state = await loop(calls(call("f", "forecast", city="Rome")), says("x"), tools=[forecast]).ainvoke("go")
+    assert state.messages[2].content == "Sunny in Rome."
+    with pytest.raises(UsageError, match="it got ToolSpec"):
+        loop(tools=[weather.spec])
