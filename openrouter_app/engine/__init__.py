@@ -1,5 +1,5 @@
 """The engine: chat chains over OpenRouter in plain Python, without Django.
 
 Readable bottom up: `errors`, `messages`, `partial_json`, `sse`, `wire`, `prompts`, `tools`,
-`client`, `flows`, `chains`. The names to import stand in `openrouter_app`.
+`client`, `connections`, `flows`, `drivers`, `chains`. The names to import stand in `openrouter_app`.
 """

@@ -52,7 +52,7 @@ from .sse import EventStreamDecoder
 MAX_CREATED = 100_000_000_000
 MAX_MEMBERS = 150_000
 """Commas in one event: each can cost a hundred times its size, and no model writes so many tokens."""
-MAX_ARGUMENTS, MAX_REASONING, MAX_SOURCES, MAX_PICTURES = 16_000_000, 8_000_000, 8_000_000, 32_000_000
+MAX_ARGUMENTS, MAX_REASONING, MAX_SOURCES, MAX_PICTURES = 4_000_000, 4_000_000, 2_000_000, 10_000_000
 """Characters of one answer that somebody must keep; text is handed out and forgotten."""
 _DONE = b"[DONE]"
 _CUT = frozenset({"length", "max_tokens", "max_output_tokens"})
