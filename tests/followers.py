@@ -10,7 +10,7 @@ from typing import Any
 from uuid import UUID
 
 from openrouter_app import runs
-from openrouter_app.engine.partial_json import apply
+from openrouter_app.engine.operations import apply
 from openrouter_app.models import Owner
 
 _UNFINISHED = {"writing", "waiting", "approved", "running"}

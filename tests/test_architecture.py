@@ -15,6 +15,7 @@ APP = ROOT / "openrouter_app"
 FLOORS = {
     "engine.errors": 0,
     "engine.messages": 1,
+    "engine.operations": 0,
     "engine.partial_json": 1,
     "engine.places": 1,
     "engine.patience": 1,

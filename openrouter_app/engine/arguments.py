@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 from .errors import OutputError, PartialJSONError, UpstreamError
-from .partial_json import MISSING, Operation, PartialJSON
+from .operations import MISSING, Operation
+from .partial_json import PartialJSON
 
 MAX_TOOL_CALLS = 128
 MAX_ID = 128

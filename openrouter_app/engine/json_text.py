@@ -29,7 +29,8 @@ from collections.abc import Callable
 from typing import Any, cast
 
 from .errors import OutputError, PartialJSONError
-from .partial_json import END, KEY, MAX_LENGTH, MISSING, SCALAR, STRING, VALUE, Operation, PartialJSON, merge
+from .operations import MISSING, Operation, merge
+from .partial_json import END, KEY, MAX_LENGTH, SCALAR, STRING, VALUE, PartialJSON
 
 MAX_PATH = 1_000
 """Characters of the path of a value that can grow; every operation below it repeats them."""

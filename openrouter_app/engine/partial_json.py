@@ -21,36 +21,17 @@ have more than 4,300 digits, and texts too deep or too long are errors.
 
 from __future__ import annotations
 
-import enum
 import math
 import re
-from collections.abc import Callable, Iterable
-from itertools import groupby
-from typing import Any, Final, Literal, NoReturn, TypeAlias, TypedDict
+from collections.abc import Callable
+from typing import Any, NoReturn, TypeAlias
 
 from .errors import PartialJSONError
+from .operations import MISSING, Operation
 
 MAX_LENGTH = 1_000_000
 MAX_DEPTH = 128
 MAX_DIGITS = 4300  # Python's default for reading an int; no setting of the host raises it here
-
-
-class Missing(enum.Enum):  # an enum: type checkers narrow it, and a copy is the same object
-    MISSING = "MISSING"
-
-    def __repr__(self) -> str:
-        return "MISSING"
-
-
-MISSING: Final = Missing.MISSING  # the value before there is one
-
-
-class Operation(TypedDict):
-    """One change, as on the wire: RFC 6902's ``add``, or ``append``: more text for a string."""
-
-    op: Literal["add", "append"]
-    path: str  # RFC 6901
-    value: Any
 
 
 # What must come next, in the words of an error; or which token is open.
@@ -72,6 +53,7 @@ _TEXT = re.compile(
       | (?P<wrong> \\ (?: uX{0,3} )? )""".replace("X", "[0-9a-fA-F]"),
     re.VERBOSE,
 ).finditer
+_PLAIN = re.compile(r"[^\"\\\x00\ud800-\udfff]+").fullmatch
 _SHORT = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
 _SAYS: dict[str | None, Callable[[str], str]] = {
     "run": lambda raw: raw,
@@ -137,6 +119,12 @@ class PartialJSON:
             raise self._error.with_traceback(None)
         room = self._max_length - self._length
         text, too_long = text[:room], len(text) > room  # an error before the limit comes first
+        if self._state == STRING and self._path is not None and _PLAIN(text) and not (self._cut or too_long):
+            self._length += len(text)  # the middle of a long string
+            self._pieces.append(text)
+            self._told += 1
+            self._operations = [{"op": "append", "path": self._path, "value": text}]
+            return self._operations
         self._base = self._length - len(self._cut)
         self._length += len(text)
         text, self._cut = self._cut + text, ""
@@ -336,42 +324,6 @@ _RULES: dict[str, dict[str, _Rule]] = {
     END: {},
 }
 _RULES = {state: {**rules, **dict.fromkeys(" \t\n\r", state)} for state, rules in _RULES.items()}
-
-
-def merge(operations: list[Operation], more: Iterable[Operation]) -> list[Operation]:
-    """Put ``more`` at the end of ``operations``, in fewer operations if it can; answer that list.
-
-    An ``append`` joins its neighbour at the same path. No operation is changed, only replaced.
-    """
-    for (op, path), run in groupby(more, lambda operation: (operation["op"], operation["path"])):
-        if op == "add":
-            operations.extend(run)
-            continue
-        texts = [operation["value"] for operation in run]
-        if operations and operations[-1]["path"] == path:
-            op = operations[-1]["op"]
-            texts.insert(0, operations.pop()["value"])
-        operations.append({"op": op, "path": path, "value": "".join(texts)})
-    return operations
-
-
-def apply(root: Any, operations: Iterable[Operation]) -> Any:
-    """What a client does with operations, from `MISSING` on: a new value that shares what is the same."""
-    for operation in operations:
-        parent: Any = (holder := {"": root})
-        key: Any = ""
-        for part in operation["path"].split("/")[1:]:
-            parent[key] = parent[key].copy()
-            parent = parent[key]
-            key = int(part) if isinstance(parent, list) else part.replace("~1", "/").replace("~0", "~")
-        if operation["op"] == "append":
-            parent[key] += operation["value"]
-        elif isinstance(parent, list):
-            parent.insert(key, operation["value"])
-        else:
-            parent[key] = operation["value"]
-        root = holder[""]
-    return root
 
 
 def complete(text: str, *, max_length: int = MAX_LENGTH) -> Any:

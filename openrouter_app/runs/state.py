@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from ..engine.arguments import ProgressiveArguments
-from ..engine.partial_json import merge
+from ..engine.operations import merge
 from .events import (
     Event,
     Failed,

@@ -19,7 +19,7 @@ from openrouter_app.engine.arguments import (
     parse_arguments,
 )
 from openrouter_app.engine.errors import OutputError
-from openrouter_app.engine.partial_json import apply
+from openrouter_app.engine.operations import apply
 
 
 def test_whole_text_is_its_object():

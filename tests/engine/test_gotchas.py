@@ -40,7 +40,7 @@ from openrouter_app.engine.messages import (
     ToolCallStarted,
     Usage,
 )
-from openrouter_app.engine.partial_json import apply
+from openrouter_app.engine.operations import apply
 from openrouter_app.engine.sse import EventStreamDecoder
 from openrouter_app.engine.wire import ReplyDecoder, decode_completion
 

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from openrouter_app.engine.errors import OutputError, PartialJSONError
 from openrouter_app.engine.json_text import MAX_PATH, JSONText
-from openrouter_app.engine.partial_json import MISSING, PartialJSON, apply
+from openrouter_app.engine.operations import MISSING, apply
+from openrouter_app.engine.partial_json import PartialJSON
 
 from .properties import short
 

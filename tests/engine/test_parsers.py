@@ -32,7 +32,7 @@ from openrouter_app.engine.messages import (
     ToolCallReady,
     ToolCallStarted,
 )
-from openrouter_app.engine.partial_json import MISSING, apply
+from openrouter_app.engine.operations import MISSING, apply
 
 from .scripted import FINISHED, Says, faces
 

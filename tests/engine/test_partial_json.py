@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 
 from openrouter_app.engine import partial_json
 from openrouter_app.engine.errors import OutputError, PartialJSONError
-from openrouter_app.engine.partial_json import MISSING, PartialJSON, apply, complete, merge
+from openrouter_app.engine.operations import MISSING, apply, merge
+from openrouter_app.engine.partial_json import PartialJSON, complete
 
 from .properties import short, some_ends
 

@@ -33,7 +33,7 @@ from ..messages import (
     ToolCallStarted,
     text_of,
 )
-from ..partial_json import MISSING, Operation, apply
+from ..operations import MISSING, Operation, apply
 from ..replies import since_reset
 from .steps import Call, Step, Upstream
 

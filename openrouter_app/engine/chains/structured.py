@@ -32,7 +32,7 @@ from ..messages import (
     ToolCallReady,
     ToolCallStarted,
 )
-from ..partial_json import MISSING, Operation
+from ..operations import MISSING, Operation
 from ..tools import TOOL_NAME, ToolChoice, ToolSpec
 from ..validation import check_usable, validate_arguments
 from .parsers import JsonOutputParser, JsonRun, convert
