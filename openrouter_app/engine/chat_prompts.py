@@ -115,9 +115,8 @@ def prompt_row(role: str, template: str | Sequence[Part], custom_role: str = "")
     if role not in _MESSAGES and role != "custom":
         known = ", ".join([*_MESSAGES, "custom", *_PLACEHOLDERS])
         raise TemplateError(f"There is no role '{role}'. Use one of {known}.")
-    return PromptMessage(
-        role, PromptTemplate(template) if isinstance(template, str) else PartsTemplate(template), custom_role
-    )
+    made = PromptTemplate(template) if isinstance(template, str) else PartsTemplate(template)
+    return PromptMessage(role, made, custom_role if role == "custom" else "")
 
 
 class PromptValue(msgspec.Struct, frozen=True):

@@ -8,9 +8,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from openrouter_app.engine.chains import ChatPromptTemplate
 from openrouter_app.engine.chat_prompts import PromptValue, format_rows, prompt_row
 from openrouter_app.engine.errors import InputError, TemplateError
-from openrouter_app.engine.messages import AIMessage, HumanMessage, SystemMessage
+from openrouter_app.engine.messages import (
+    AIMessage,
+    AudioPart,
+    CustomMessage,
+    FilePart,
+    HumanMessage,
+    ImagePart,
+    SystemMessage,
+    TextPart,
+)
 from openrouter_app.engine.prompts import (
     MAX_TEMPLATE,
     Literal,
@@ -259,3 +269,97 @@ def test_any_text_is_a_template_or_is_refused_at_a_brace(text):
             escaped(part.text) if isinstance(part, Literal) else f"{{{part.name}}}" for part in parts
         )
         assert again == text
+
+
+def test_T12_T13_partial_variables_leave_the_input_and_the_original_as_it_was():
+    template = PromptTemplate("This {bar} is a {foo} test {foo}.")
+    assert set(template.variables) == {"bar", "foo"}
+    partial = template.partial(foo=1).partial({"bar": "x"})
+    assert partial.variables == ()
+    assert partial.format() == "This x is a 1 test 1."
+    assert template.variables == ("bar", "foo")
+    assert PromptTemplate("{a}", partial_variables={"a": 3}).format() == "3"
+
+
+def test_T14_a_value_of_the_input_wins_over_a_partial_one():
+    template = PromptTemplate("This is a {foo} test.", partial_variables={"foo": 3})
+    assert template.format(foo="foo") == "This is a foo test."
+
+
+@pytest.mark.parametrize(
+    ("declared", "partial"),
+    [(["foo"], {"foo": 1}), ([], {}), (["foo", "bar"], {}), (["bar"], {}), (None, {"bar": 1})],
+)
+def test_T16_declared_variables_must_be_those_of_the_template(declared, partial):
+    with pytest.raises(TemplateError):
+        PromptTemplate("{foo}", input_variables=declared, partial_variables=partial)
+    assert PromptTemplate("{foo}", input_variables=["foo"]).variables == ("foo",)
+
+
+def test_P2_P4_roles_are_kept_and_shown():
+    prompt = ChatPromptTemplate.from_templates(
+        [("system", "Hi {context}"), ("human", "Ask {foo}"), ("ai", "I am {foo}"), ("custom", "So {foo}")],
+        custom_role="test",
+    )
+    value = prompt.invoke({"context": "all", "foo": "Bar"})
+    assert value.messages == (
+        SystemMessage("Hi all"),
+        HumanMessage("Ask Bar"),
+        AIMessage("I am Bar"),
+        CustomMessage("So Bar", "test"),
+    )
+    assert str(value) == "System: Hi all\nHuman: Ask Bar\nAI: I am Bar\ntest: So Bar"
+    assert repr(prompt) == "ChatPromptTemplate(system, human, ai, test)"
+    with pytest.raises(TemplateError, match="custom_role"):
+        ChatPromptTemplate.from_templates([("custom", "x")])
+
+
+def test_P3_placeholders_take_one_message_or_a_list():
+    prompt = ChatPromptTemplate.from_templates(
+        [("messages_placeholder", "history"), ("message_placeholder", "input")]
+    )
+    assert prompt.variables == ("history", "input")
+    assert repr(prompt) == "ChatPromptTemplate({history}, {input})"
+    history = [HumanMessage("a"), AIMessage("b")]
+    assert prompt.invoke({"history": history, "input": HumanMessage("c")}).messages == (
+        *history,
+        HumanMessage("c"),
+    )
+    for wrong in ({"history": history, "input": "c"}, {"history": "a", "input": history[0]}, {"history": []}):
+        with pytest.raises(InputError):
+            prompt.invoke(wrong)
+    with pytest.raises(TemplateError):
+        ChatPromptTemplate.from_templates([("message_placeholder", [TextPart("x")])])
+
+
+def test_P5_partial_prompt_needs_only_the_rest():
+    prompt = ChatPromptTemplate.from_template("{foo}{bar}")
+    partial = prompt.partial(foo="foo")
+    assert (prompt.variables, partial.variables) == (("foo", "bar"), ("bar",))
+    assert str(partial.invoke({"bar": "baz"})) == "Human: foobaz"
+    assert str(partial.invoke({"bar": "baz", "foo": "mine"})) == "Human: minebaz"
+    with pytest.raises(TemplateError):
+        prompt.partial(nobody="x")
+
+
+def test_content_parts_are_templates():
+    parts = [
+        TextPart("What is on {what}?"),
+        ImagePart("{url}", detail="low"),
+        FilePart("{name}.pdf", "data:application/pdf;base64,{file}"),
+        AudioPart("{sound}", "wav"),
+    ]
+    prompt = ChatPromptTemplate.from_templates([("human", parts)])
+    assert prompt.variables == ("what", "url", "name", "file", "sound")
+    picture = "data:image/png;base64," + "A" * 2_000_000
+    values = {"what": "it", "url": picture, "name": "a", "file": "QUJD", "sound": "UklG"}
+    value = prompt.invoke(values)
+    assert value.messages[0].content == (
+        TextPart("What is on it?"),
+        ImagePart(picture, "low"),
+        FilePart("a.pdf", "data:application/pdf;base64,QUJD"),
+        AudioPart("UklG", "wav"),
+    )
+    assert str(value) == "Human: What is on it?"
+    with pytest.raises(InputError):
+        prompt.invoke({**values, "what": "x" * MAX_TEMPLATE})
