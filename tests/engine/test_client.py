@@ -9,6 +9,8 @@ import pytest
 
 from openrouter_app.engine import client
 from openrouter_app.engine.chains import ChatOpenRouter, StringOutputParser
+from openrouter_app.engine.connections import broken, build, unopened
+from openrouter_app.engine.errors import BrokenStreamError, ConfigurationError, ConnectError, ReadTimeoutError
 
 from .loopback import CHUNKED, CONTENT, END, framed, serving
 
@@ -50,4 +52,42 @@ def test_threads_have_one_client_until_it_is_closed():
     assert client.sync_client() is one
     client.close()
     assert one.is_closed
+    client.close()
+
+
+@pytest.mark.parametrize(
+    ("raised", "kind"),
+    [
+        (client.httpx.ConnectTimeout("x"), ConnectError),
+        (client.httpx.PoolTimeout("x"), ConnectError),
+        (client.httpx.ReadTimeout("x"), ReadTimeoutError),
+        (client.httpx.ReadError("x"), ConnectError),
+        (client.httpx.ConnectError("x"), ConnectError),
+    ],
+)
+def test_request_without_an_answer_is_an_error_of_ours(raised, kind):
+    error = unopened(raised)
+    assert type(error) is kind
+    assert error.retryable
+    assert type(raised).__name__ in error.detail
+
+
+def test_answer_that_breaks_off_is_an_error_of_ours():
+    assert type(broken(client.httpx.ReadTimeout("x"))) is ReadTimeoutError
+    assert type(broken(client.httpx.ReadError("x"))) is BrokenStreamError
+
+
+@pytest.mark.parametrize(
+    ("url", "headers"),
+    [
+        ("http://127.0.0.1/v1", {"X": "a\nb"}),
+        ("http://127.0.0.1/v1", {"": "a"}),
+        ("http://127.0.0.1/v1", {"X": "日"}),
+        ("http://127.0.0.1:port/v1", {}),
+    ],
+)
+def test_request_that_cannot_be_sent_is_the_callers_mistake(url, headers):
+    request = client.Request(url, headers, b"{}")
+    with pytest.raises(ConfigurationError):
+        build(client.sync_client(), request, 1e9)
     client.close()
