@@ -321,7 +321,7 @@ def test_model_refuses_to_be_made_with_messages():
         ChatOpenRouter(model="a/b", messages=[])
 
 
-def test_stream_answered_by_one_json_body_is_read_all_the_same():
+def test_gotcha_43_stream_answered_by_one_json_body_is_read_all_the_same():
     body = json.dumps({"choices": [{"message": {"content": "Hi"}, "finish_reason": "stop"}]}).encode()
     connection = Connection(body[:10], body[10:], content_type="application/json")
     _, items = play(ChatOpenRouter(model="a/b", api_key="k") | StringOutputParser(), "x", connection)

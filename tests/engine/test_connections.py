@@ -270,7 +270,7 @@ def test_timeouts_are_positive_numbers(wrong):
         Timeouts(**wrong)
 
 
-async def test_cancelling_closes_the_connection_within_half_a_second():
+async def test_gotcha_48_cancelling_closes_the_connection_within_half_a_second():
     def answer(server, connection):
         connection.sendall(CHUNKED + framed(CONTENT))
         server.wait_for_hang_up(connection)

@@ -9,20 +9,19 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-import threading
 
 import pytest
 
+from openrouter_app.engine import client
 from openrouter_app.engine.chains import ChatOpenRouter
 from openrouter_app.engine.errors import OpenRouterError
 
 from .loopback import framed, serving
 from .test_recordings import BODIES, PAGES, RECORDINGS, STREAMS, meta
 
-pytestmark = [
-    pytest.mark.usefixtures("transport"),
-    pytest.mark.skipif(not RECORDINGS.is_dir(), reason=f"no recordings at {RECORDINGS.name}/"),
-]
+pytestmark = pytest.mark.skipif(not RECORDINGS.is_dir(), reason=f"no recordings at {RECORDINGS.name}/")
+
+TRANSPORTS = ["httpx"] + (["aiohttp"] if client._has_aiohttp() else [])
 
 
 def replay(path):
@@ -93,9 +92,19 @@ async def test_both_faces_give_the_same_events_for_the_same_bytes(path):
     with serving(replay(path)) as server:
         step = ChatOpenRouter(model="a/b", api_key="k", base_url=server.base_url, retries=0)
         for streaming in (True, False):
-            one = await Play().on_loop(step, streaming)
-            other = await asyncio.to_thread(Play().in_thread, step, streaming)
-            assert one.result() == other.result()
-            assert one.events or one.error
+            plays = [await asyncio.to_thread(Play().in_thread, step, streaming)]
+            for transport in TRANSPORTS:
+                client.set_transport(transport)
+                plays.append(await Play().on_loop(step, streaming))
+                await client.aclose()
+            assert plays[0].events or plays[0].error
+            for play in plays[1:]:
+                assert play.result() == plays[0].result()
         assert json.loads(server.requests[0].partition(b"\r\n\r\n")[2])["model"] == "a/b"
-    assert threading.active_count() < 200
+
+
+@pytest.fixture(autouse=True)
+def closed_clients():
+    yield
+    client.close()
+    client.set_transport("auto")
