@@ -24,6 +24,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
+from json.decoder import scanstring  # type: ignore[attr-defined]
 from typing import Any, NoReturn, TypeAlias
 
 from .errors import PartialJSONError
@@ -43,9 +44,8 @@ STRING, KEY, SCALAR = _TOKENS = "a string", "a key", "a number, true, false or n
 # What may stand between the quotes of a string or key, in this order, and what it says. What the end
 # of a feed cuts, an escape or a surrogate pair, is read with the next feed.
 _TEXT = re.compile(
-    r"""(?P<run> [^"\\\x00\ud800-\udfff]+ )
+    r"""(?P<simple> (?: [^"\\\x00\ud800-\udfff]+ | \\["\\/bfnrt] ){1,1000} )
       | (?P<quote> " )
-      | (?P<short> \\["\\/bfnrt] )
       | (?P<pair> \\u[dD][89abAB]XX \\u[dD][c-fC-F]XX )
       | (?P<cut> \\ (?: u (?: X{0,3} | [dD][89abAB]XX (?: \\ (?: u (?: [dD] (?: [c-fC-F]X? )?)?)?)? ))? \Z )
       | (?P<unfit> [\x00\ud800-\udfff] | \\u0000 | \\u[dD][89a-fA-F]XX )
@@ -53,11 +53,20 @@ _TEXT = re.compile(
       | (?P<wrong> \\ (?: uX{0,3} )? )""".replace("X", "[0-9a-fA-F]"),
     re.VERBOSE,
 ).finditer
+# The same where no quote and no surrogate comes: what nearly every piece of a long string is. The second
+# must not be made to match up to an end: it would try every way to divide the text.
 _PLAIN = re.compile(r"[^\"\\\x00\ud800-\udfff]+").fullmatch
-_SHORT = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
+_SIMPLE = re.compile(r"(?:[^\"\\\x00\ud800-\udfff]+|\\[\"\\/bfnrt]){0,1000}").match
+
+
+def _unescaped(raw: str) -> str:
+    """What stands between quotes, without surrogates, says."""
+    text: str = scanstring(raw + '"', 0, False)[0]
+    return text
+
+
 _SAYS: dict[str | None, Callable[[str], str]] = {
-    "run": lambda raw: raw,
-    "short": lambda raw: _SHORT.get(raw[1], raw[1]),
+    "simple": lambda raw: _unescaped(raw) if "\\" in raw else raw,
     "pair": lambda raw: chr(0x10000 + (int(raw[2:6], 16) - 0xD800 << 10) + int(raw[8:], 16) - 0xDC00),
     "unfit": lambda raw: "\ufffd",
     "code": lambda raw: chr(int(raw[2:], 16)),
@@ -104,6 +113,7 @@ class PartialJSON:
         # A number or word: how far it has come, how many digits, its position.
         self._pieces: list[str] = []
         self._path: str | None = None
+        self._growing: str | None = None  # the same, where a feed may go the short way
         self._told, self._step, self._digits, self._start = 0, "", 0, 0
         # The feed: its operations; the position of its text, which begins with what the last feed cut.
         self._operations: list[Operation] = []
@@ -115,20 +125,30 @@ class PartialJSON:
         What opens is added as far as it comes in this feed, save for an open value in it, which gets an
         operation of its own: so the last path is at or below `open`. Raises `PartialJSONError`.
         """
+        if (path := self._growing) is not None and (end := self._length + len(text)) <= self._max_length:
+            said = self._cut + text
+            if not _PLAIN(said):
+                simple = _SIMPLE(said).group()  # type: ignore[union-attr]
+                if (cut := said[len(simple) :]) not in ("", "\\"):
+                    return self._feed(text)
+                self._cut, said = cut, _unescaped(simple)
+            self._length = end
+            if not said:
+                return []
+            self._pieces.append(said)
+            return [{"op": "append", "path": path, "value": said}]
+        return self._feed(text)
+
+    def _feed(self, text: str) -> list[Operation]:
+        """`feed`, without the short way for the middle of a long string."""
         if self._error:
             raise self._error.with_traceback(None)
         room = self._max_length - self._length
         text, too_long = text[:room], len(text) > room  # an error before the limit comes first
-        if self._state == STRING and self._path is not None and _PLAIN(text) and not (self._cut or too_long):
-            self._length += len(text)  # the middle of a long string
-            self._pieces.append(text)
-            self._told += 1
-            self._operations = [{"op": "append", "path": self._path, "value": text}]
-            return self._operations
         self._base = self._length - len(self._cut)
         self._length += len(text)
         text, self._cut = self._cut + text, ""
-        self._operations = []
+        self._operations, self._told, self._growing = [], len(self._pieces), None
         position, end = 0, len(text)
         while position < end:
             if self._state in _TOKENS:
@@ -145,6 +165,8 @@ class PartialJSON:
         self._add_containers()
         if self._state == STRING:
             self._tell()
+            if self._cut in ("", "\\"):
+                self._growing = self._path
         return self._operations
 
     def close(self) -> Any:
@@ -167,7 +189,7 @@ class PartialJSON:
     def value(self) -> Any:
         """The live value so far, or `MISSING`: later feeds change it, you must not. Joins the open string."""
         if self._state == STRING:
-            self._pieces, self._told = ["".join(self._pieces)], 1
+            self._pieces = ["".join(self._pieces)]
             self._stack[-1][0][self._keys[-1]] = self._pieces[0]
         return self._holder.get("", MISSING)
 
@@ -293,7 +315,6 @@ class PartialJSON:
             self._operations.append({"op": "add", "path": self._path, "value": text})
         elif text:
             self._operations.append({"op": "append", "path": self._path, "value": text})
-        self._told = len(self._pieces)
 
     def _next_path(self) -> str:
         """The path of the newest value in the last container that was added."""
@@ -301,6 +322,7 @@ class PartialJSON:
         return self._prefixes[-1] + key.replace("~", "~0").replace("/", "~1")
 
     def _fail(self, what: str, position: int) -> NoReturn:
+        self._growing = None
         self._error = PartialJSONError(f"This is no JSON: {what} at character {position}.", position=position)
         raise self._error
 
