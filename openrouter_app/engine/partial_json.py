@@ -24,6 +24,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
+from functools import partial
 from json.decoder import scanstring  # type: ignore[attr-defined]
 from typing import Any, NoReturn, TypeAlias
 
@@ -44,19 +45,20 @@ STRING, KEY, SCALAR = _TOKENS = "a string", "a key", "a number, true, false or n
 # What may stand between the quotes of a string or key, in this order, and what it says. What the end
 # of a feed cuts, an escape or a surrogate pair, is read with the next feed.
 _TEXT = re.compile(
-    r"""(?P<simple> (?: [^"\\\x00\ud800-\udfff]+ | \\["\\/bfnrt] ){1,1000} )
+    r"""(?P<simple> (?: [^"\\\x00]+ | \\["\\/bfnrt] ){1,1000} )
       | (?P<quote> " )
       | (?P<pair> \\u[dD][89abAB]XX \\u[dD][c-fC-F]XX )
       | (?P<cut> \\ (?: u (?: X{0,3} | [dD][89abAB]XX (?: \\ (?: u (?: [dD] (?: [c-fC-F]X? )?)?)?)? ))? \Z )
-      | (?P<unfit> [\x00\ud800-\udfff] | \\u0000 | \\u[dD][89a-fA-F]XX )
+      | (?P<unfit> \x00 | \\u0000 | \\u[dD][89a-fA-F]XX )
       | (?P<code> \\uXXXX )
       | (?P<wrong> \\ (?: uX{0,3} )? )""".replace("X", "[0-9a-fA-F]"),
     re.VERBOSE,
 ).finditer
-# The same where no quote and no surrogate comes: what nearly every piece of a long string is. The second
+# The same where neither quote nor surrogate comes: what nearly every piece of a long string is. The second
 # must not be made to match up to an end: it would try every way to divide the text.
-_PLAIN = re.compile(r"[^\"\\\x00\ud800-\udfff]+").fullmatch
-_SIMPLE = re.compile(r"(?:[^\"\\\x00\ud800-\udfff]+|\\[\"\\/bfnrt]){0,1000}").match
+_PLAIN = re.compile(r"[^\"\\\x00]+").fullmatch
+_SIMPLE = re.compile(r"(?:[^\"\\\x00]+|\\[\"\\/bfnrt]){0,1000}").match
+_no_surrogates = partial(re.compile("[\ud800-\udfff]").sub, "\ufffd")  # of halves that are no escapes
 
 
 def _unescaped(raw: str) -> str:
@@ -125,6 +127,8 @@ class PartialJSON:
         What opens is added as far as it comes in this feed, save for an open value in it, which gets an
         operation of its own: so the last path is at or below `open`. Raises `PartialJSONError`.
         """
+        if not text.isascii():
+            text = _no_surrogates(text)
         if (path := self._growing) is not None and (end := self._length + len(text)) <= self._max_length:
             said = self._cut + text
             if not _PLAIN(said):

@@ -13,13 +13,17 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import KW_ONLY, dataclass, field
 from functools import WRAPPER_ASSIGNMENTS, partial
-from typing import Any, Generic, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
 
 import msgspec
 
 from .errors import ToolSpecError
-from .signatures import Signature, keyword_arguments
-from .validation import check_usable, validate_arguments
+
+if TYPE_CHECKING:
+    from .signatures import Signature
+
+# Below, `signatures` and `validation` are imported at first use: they are a fifth of what importing this
+# package costs, and who only sends tools needs neither.
 
 TOOL_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 MAX_RESULT = 200_000
@@ -168,6 +172,8 @@ class Tool(Generic[P, R]):
         ):
             if is_wrong:
                 raise ToolSpecError(f"The tool '{self.name}' needs this: its {what}.")
+        from .validation import check_usable
+
         try:
             check_usable(self.spec.input_json_schema)
         except ToolSpecError as error:
@@ -198,6 +204,9 @@ class Tool(Generic[P, R]):
 
         Raises `OutputError`, with a sentence for the model, where they do not fit.
         """
+        from .signatures import keyword_arguments
+        from .validation import validate_arguments
+
         validate_arguments(self.spec.input_json_schema, arguments)
         if self.signature is not None:
             return self.signature.arguments(arguments)
@@ -225,7 +234,13 @@ def tool_spec_of(
     strict: bool = False,
 ) -> ToolSpec:
     """A function as a model sees it: `Signature.of` says what becomes of its parts."""
-    return _spec(Signature.of(function, strict=strict), name, description, strict)
+    return _spec(_signature(function, strict), name, description, strict)
+
+
+def _signature(function: Callable[..., Any], strict: bool) -> Signature:
+    from .signatures import Signature
+
+    return Signature.of(function, strict=strict)
 
 
 def _spec(signature: Signature, name: str | None, description: str | None, strict: bool) -> ToolSpec:
@@ -292,7 +307,7 @@ def tool(
     """
 
     def made(function: Callable[P, R]) -> Tool[P, R]:
-        signature = Signature.of(function, strict=strict)
+        signature = _signature(function, strict)
         return Tool(_spec(signature, name, description, strict), function, signature=signature, **options)
 
     return made if function is None else made(function)
