@@ -7,13 +7,27 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import AsyncGenerator
-from contextlib import suppress
+from contextlib import AsyncExitStack
 from typing import Any
 
 from .async_branches import AsyncBranches, AsyncTransformed
-from .async_connections import AsyncConnection, open_async
-from .flows import Close, Effect, Finish, Flow, Fork, Invoke, Next, Open, Read, Sleep, Transform
-from .patience import Alarm, protected, resumed, tidily
+from .async_connections import open_async
+from .flows import (
+    Close,
+    CloseSince,
+    Effect,
+    Finish,
+    Flow,
+    Fork,
+    Invoke,
+    Next,
+    Open,
+    Opened,
+    Read,
+    Sleep,
+    Transform,
+)
+from .patience import Alarm, protected, resumed, tidily, within
 from .threads import run_in_thread
 
 
@@ -48,12 +62,14 @@ async def adrive(flow: Flow) -> AsyncGenerator[Any, None]:
                         alarm.task = None
                 else:
                     value = await driver.perform(out)
-            except StopAsyncIteration:
-                alarm.task = None
-                value = b""
             except Exception as error:
                 alarm.task = None
-                failure = out.connection.failure(error) if is_read else error
+                if not is_read:
+                    failure = error
+                elif isinstance(error, StopAsyncIteration):
+                    value = b""
+                else:
+                    failure = out.connection.failure(error)
             except asyncio.CancelledError:
                 if not alarm.rang():
                     raise
@@ -68,8 +84,7 @@ class _AsyncDriver:
 
     def __init__(self) -> None:
         self.alarm = Alarm()
-        self._connections: list[AsyncConnection] = []
-        self._branches: list[AsyncBranches | AsyncTransformed] = []
+        self._opened: list[Any] = []
 
     async def perform(self, effect: Effect) -> Any:
         match effect:
@@ -77,45 +92,49 @@ class _AsyncDriver:
                 self.alarm.set(effect.due)
                 connection = await tidily(open_async(effect.request, effect.due))
                 self.alarm.task = None
-                self._connections.append(connection)
-                return connection
+                return self._kept(connection)
             case Finish():
-                await effect.connection.finish()
-                self._connections.remove(effect.connection)
+                await tidily(effect.connection.finish())
+                self._forget(effect.connection)
             case Close():
-                await effect.connection.close()
-                self._connections.remove(effect.connection)
+                await protected(self._close(effect.opened))
+            case Opened():
+                return tuple(self._opened)
+            case CloseSince():
+                for opened in [opened for opened in self._opened if opened not in effect.mark]:
+                    await protected(self._close(opened))
             case Sleep():
                 await asyncio.sleep(effect.seconds)
             case Invoke():
                 return await self._invoke(effect)
             case Fork():
-                branches = AsyncBranches(effect, adrive)
-                self._branches.append(branches)
-                return branches
+                return self._kept(AsyncBranches(effect, adrive))
             case Next():
                 return await effect.branches.next()
             case Transform():
-                transformed = AsyncTransformed(effect, adrive)
-                self._branches.append(transformed)
-                return transformed
+                return self._kept(AsyncTransformed(effect, adrive))
         return None
+
+    async def close(self) -> None:
+        """Close all that is open, whatever one of them raises."""
+        self.alarm.close()
+        async with AsyncExitStack() as closing:
+            for opened in self._opened:
+                closing.push_async_callback(self._close, opened)
+
+    def _kept(self, opened: Any) -> Any:
+        self._opened.append(opened)
+        return opened
+
+    async def _close(self, opened: Any) -> None:
+        self._forget(opened)
+        await opened.close()
+
+    def _forget(self, opened: Any) -> None:
+        self._opened = [other for other in self._opened if other is not opened]
 
     async def _invoke(self, call: Invoke) -> Any:
         if inspect.iscoroutinefunction(call.function):
-            return await _within(call.function(*call.arguments, **call.named), call.timeout)
-        result = await _within(run_in_thread(call.function, *call.arguments, **call.named), call.timeout)
-        return await _within(result, call.timeout) if inspect.isawaitable(result) else result
-
-    async def close(self) -> None:
-        self.alarm.close()
-        for branches in self._branches:
-            await branches.close()
-        for connection in self._connections:
-            with suppress(Exception):
-                await connection.close()
-
-
-async def _within(awaitable: Any, timeout: float | None) -> Any:
-    async with asyncio.timeout(timeout):
-        return await awaitable
+            return await within(call.function(*call.arguments, **call.named), call.timeout)
+        result = await within(run_in_thread(call.function, *call.arguments, **call.named), call.timeout)
+        return await within(result, call.timeout) if inspect.isawaitable(result) else result

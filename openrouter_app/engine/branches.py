@@ -1,4 +1,7 @@
-"""Flows at the same time in threads, or one after another; their items as they come."""
+"""Flows at the same time in threads, or one after another; their items as they come.
+
+Each flow sees a copy of its own of the context variables, as tasks on a loop do.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +9,17 @@ import contextvars
 import queue
 import threading
 from collections.abc import Callable, Generator, Iterator
-from contextlib import closing
-from typing import Any
+from contextlib import closing, suppress
+from typing import Any, Protocol
 
-from .connections import Connection
+from .errors import UsageError
 from .flows import Fork
+from .threads import end_thread
 
 WAITING = 64
 """Items that may wait to be taken; then the flows do."""
+LEFT = "The chain was left before its end."
+_END = object()
 
 
 class Failed:
@@ -21,15 +27,56 @@ class Failed:
 
     __slots__ = ("error",)
 
-    def __init__(self, error: Exception) -> None:
+    def __init__(self, error: BaseException) -> None:
         self.error = error
+
+
+class Abortable(Protocol):
+    """What a thread may be waiting for, and what ends its waiting, from another one."""
+
+    def abort(self) -> None: ...
+
+
+class Stop:
+    """Tells threads that nobody waits for them any more: a flag, and what to cut short."""
+
+    def __init__(self) -> None:
+        self._flag = threading.Event()
+        self._lock = threading.Lock()
+        self._open: set[Abortable] = set()
+        self.is_set = self._flag.is_set
+        self.wait = self._flag.wait
+
+    def add(self, opened: Abortable) -> None:
+        """Cut this one short as well."""
+        with self._lock:
+            self._open.add(opened)
+            late = self._flag.is_set()
+        if late:
+            opened.abort()
+
+    def discard(self, opened: Abortable) -> None:
+        """It is closed."""
+        with self._lock:
+            self._open.discard(opened)
+
+    def set(self) -> None:
+        """From now on."""
+        with self._lock:
+            self._flag.set()
+            all_open = tuple(self._open)
+        for opened in all_open:
+            opened.abort()
+
+
+Drive = Callable[..., Generator[Any, None, None]]
 
 
 class SequentialBranches:
     """One flow after another, in the caller's thread, as the items are asked for."""
 
-    def __init__(self, fork: Fork, drive: Callable[..., Generator[Any, None, None]]) -> None:
-        self._items = self._work(fork, drive)
+    def __init__(self, fork: Fork, drive: Drive, stop: Stop) -> None:
+        self._items = self._work(fork, drive, stop)
 
     def next(self) -> Any:
         """``(key, item)``, or None at the end."""
@@ -40,61 +87,37 @@ class SequentialBranches:
         self._items.close()
 
     @staticmethod
-    def _work(fork: Fork, drive: Callable[..., Generator[Any, None, None]]) -> Generator[Any, None, None]:
+    def _work(fork: Fork, drive: Drive, stop: Stop) -> Generator[Any, None, None]:
         for key, flow in fork.flows:
-            with closing(drive(flow)) as items:
-                for item in items:
+            inside = contextvars.copy_context().run
+            items = drive(flow, stop)
+            try:
+                while (item := inside(next, items, _END)) is not _END:
                     yield key, item
-
-
-class Stop:
-    """Tells threads that nobody waits for them any more: a flag, and the connections to cut short."""
-
-    def __init__(self) -> None:
-        self._flag = threading.Event()
-        self._lock = threading.Lock()
-        self._connections: set[Connection] = set()
-        self.is_set = self._flag.is_set
-        self.wait = self._flag.wait
-
-    def add(self, connection: Connection) -> None:
-        """Cut this one short as well."""
-        with self._lock:
-            self._connections.add(connection)
-            late = self._flag.is_set()
-        if late:
-            connection.abort()
-
-    def discard(self, connection: Connection) -> None:
-        """It is closed."""
-        with self._lock:
-            self._connections.discard(connection)
-
-    def set(self) -> None:
-        """From now on."""
-        with self._lock:
-            self._flag.set()
-            connections = tuple(self._connections)
-        for connection in connections:
-            connection.abort()
+            finally:
+                inside(items.close)
 
 
 class ThreadBranches:
     """Daemon threads, as many as there is work for, each taking one flow after another."""
 
-    def __init__(self, fork: Fork, drive: Callable[..., Generator[Any, None, None]]) -> None:
+    def __init__(self, fork: Fork, drive: Drive) -> None:
         self._flows = iter(fork.flows)
         self._drive = drive
         self._lock = threading.Lock()
         self._stop = Stop()
+        self._context = contextvars.copy_context()
         self._items: queue.Queue[Any] = queue.Queue(WAITING)
         firsts = list(first_of(self._flows, fork.limit))
         self._working = len(firsts)
-        for first in firsts:
-            work = contextvars.copy_context().run
-            threading.Thread(
-                target=work, args=(self._work, first), name="openrouter branch", daemon=True
-            ).start()
+        try:
+            for first in firsts:
+                threading.Thread(
+                    target=self._work, args=(first,), name="openrouter branch", daemon=True
+                ).start()
+        except BaseException:  # the machine has no thread left
+            self.close()
+            raise
 
     def next(self) -> Any:
         """``(key, item)``, or None at the end."""
@@ -111,18 +134,28 @@ class ThreadBranches:
         """Tell those that still run to end; they are not waited for."""
         self._stop.set()
 
+    def abort(self) -> None:
+        """End them, and whoever waits for their next item."""
+        self.close()
+        with suppress(queue.Full):  # then nobody waits
+            self._items.put_nowait(Failed(UsageError(LEFT)))
+
     def _work(self, taken: Any) -> None:
         try:
             while taken is not None and not self._stop.is_set():
-                key, flow = taken
-                with closing(self._drive(flow, self._stop)) as items:
-                    for item in items:
-                        self._put((key, item))
+                self._context.copy().run(self._run, *taken)
                 with self._lock:
                     taken = next(self._flows, None)
-        except Exception as error:
+        except BaseException as error:
             self._put(Failed(error))
-        self._put(None)
+        finally:
+            self._put(None)
+            end_thread()
+
+    def _run(self, key: Any, flow: Any) -> None:
+        with closing(self._drive(flow, self._stop)) as items:
+            for item in items:
+                self._put((key, item))
 
     def _put(self, item: Any) -> None:
         while not self._stop.is_set():

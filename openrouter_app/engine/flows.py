@@ -13,6 +13,7 @@ from collections.abc import Callable, Generator, Iterable, Mapping
 from typing import Any
 
 from .client import Request
+from .errors import UsageError
 
 Flow = Generator[Any, Any, None]
 
@@ -59,12 +60,27 @@ class Finish(Effect):
 
 
 class Close(Effect):
-    """Effect: drop the connection, with whatever is still to come."""
+    """Effect: drop a connection, or what `Fork` or `Transform` began, with whatever is still to come."""
 
-    __slots__ = ("connection",)
+    __slots__ = ("opened",)
 
-    def __init__(self, connection: Any) -> None:
-        self.connection = connection
+    def __init__(self, opened: Any) -> None:
+        self.opened = opened
+
+
+class Opened(Effect):
+    """Effect: note what is open now. Its result is for `CloseSince`."""
+
+    __slots__ = ()
+
+
+class CloseSince(Effect):
+    """Effect: `Close` whatever was opened since and is open still, as a flow that failed has left it."""
+
+    __slots__ = ("mark",)
+
+    def __init__(self, mark: Any) -> None:
+        self.mark = mark
 
 
 class Sleep(Effect):
@@ -79,12 +95,13 @@ class Sleep(Effect):
 class Invoke(Effect):
     """Effect: call a function, sync or async; the result is what it returns, awaited where it must be.
 
-    On a loop a sync function runs in a thread; without one it runs in the caller's own. A
-    `TimeoutError` is thrown in where it took longer than ``timeout`` seconds; a thread cannot be
-    interrupted, so there its late result is dropped.
+    On a loop a sync function runs in a thread; without one it runs in the caller's own. `TimedOut` is
+    thrown in where it took longer than ``timeout`` seconds, `Cancelled` where something it awaited was
+    cancelled. A thread cannot be interrupted, so on a loop its late result is dropped; the caller's own
+    has waited for it, and ``keep_late`` says that it counts all the same.
     """
 
-    __slots__ = ("arguments", "function", "named", "timeout")
+    __slots__ = ("arguments", "function", "keep_late", "named", "timeout")
 
     def __init__(
         self,
@@ -92,11 +109,25 @@ class Invoke(Effect):
         *arguments: Any,
         named: Mapping[str, Any] | None = None,
         timeout: float | None = None,
+        keep_late: bool = False,
     ) -> None:
         self.function = function
         self.arguments = arguments
         self.named = named or {}
         self.timeout = timeout
+        self.keep_late = keep_late
+
+
+class TimedOut(TimeoutError):
+    """`Invoke` took too long; not a `TimeoutError` of the function's own."""
+
+
+class Cancelled(RuntimeError):
+    """A function awaited something that somebody cancelled, while nobody cancelled the chain."""
+
+
+class NoLoopHere(UsageError):
+    """An async function in a chain that is run without a loop, in a thread where one runs."""
 
 
 class Fork(Effect):
@@ -146,18 +177,19 @@ def pump(flow: Flow, take: Callable[[Any], Iterable[Any]]) -> Flow:
     value: Any = None
     try:
         while True:
-            out = send(value)
-            while isinstance(out, Effect):
-                try:
-                    value = yield out
-                except Exception as error:
-                    out = flow.throw(error)
-                else:
-                    out = send(value)
+            try:
+                out = send(value)
+                while isinstance(out, Effect):
+                    try:
+                        value = yield out
+                    except Exception as error:
+                        out = flow.throw(error)
+                    else:
+                        out = send(value)
+            except StopIteration:  # of the flow alone: ``take`` may raise its own
+                return
             value = None
             yield from take(out)
-    except StopIteration:
-        return
     finally:
         flow.close()
 

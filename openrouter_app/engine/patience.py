@@ -8,6 +8,8 @@ from collections.abc import Coroutine, Generator
 from types import coroutine
 from typing import Any
 
+from .flows import Cancelled, TimedOut
+
 
 class Alarm:
     """Deadlines for one await after another, with one timer for all of them.
@@ -64,6 +66,27 @@ class Alarm:
         elif task.cancelling() <= self._cancelling:  # else somebody was faster
             self._rang = True
             task.cancel()
+
+
+async def within(awaitable: Any, timeout: float | None) -> Any:
+    """What a function of somebody's answers, awaited for so many seconds at most.
+
+    Raises `TimedOut`, and `Cancelled` where it ends in a cancellation that was not meant for this task.
+    """
+    task = asyncio.current_task()
+    before = task.cancelling() if task is not None else 0
+    patience = asyncio.timeout(timeout)
+    try:
+        async with patience:
+            return await awaitable
+    except TimeoutError:
+        if patience.expired():
+            raise TimedOut from None
+        raise
+    except asyncio.CancelledError as error:
+        if task is None or task.cancelling() > before:
+            raise
+        raise Cancelled("A function awaited something that was cancelled.") from error
 
 
 async def tidily(awaited: Any) -> Any:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ..errors import UsageError
-from ..flows import Flow, Fork, Next, collected
+from ..flows import Flow, Fork, Next
 from .steps import Call, Step, Upstream
 
 
 def batch_flow(
     step: Step[Any],
-    inputs: Sequence[Any],
+    inputs: Iterable[Any],
     options: Mapping[str, Any] | Sequence[Mapping[str, Any]],
     max_concurrency: int,
     return_errors: bool,
@@ -21,9 +21,10 @@ def batch_flow(
 
     Raises `UsageError` where the options are neither one mapping nor one for each input.
     """
-    if max_concurrency < 1:
-        raise UsageError("max_concurrency must be at least 1.")
-    every = [options] * len(inputs) if isinstance(options, Mapping) else list(options)
+    if not isinstance(max_concurrency, int) or max_concurrency < 1:
+        raise UsageError("max_concurrency must be a number from 1 on.")
+    inputs = list(inputs)
+    every = [options] * len(inputs) if isinstance(options, Mapping) else list(options or ())
     if len(every) < 2:
         every = (every or [{}]) * len(inputs)
     if len(every) != len(inputs):
@@ -53,8 +54,7 @@ def _batch(
 
 def _one(step: Step[Any], input: Any, options: Mapping[str, Any], return_errors: bool) -> Flow:
     try:
-        items = yield from collected(step.flow(Upstream.of(input), Call(False, dict(options))))
-        result = step.reduce(items)
+        result = yield from step.run(Upstream.of(input), Call(False, dict(options))).value()
     except Exception as error:
         if not return_errors:
             raise

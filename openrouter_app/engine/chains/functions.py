@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from abc import abstractmethod
+from collections.abc import Callable, Generator
 from typing import Any
 
-from ..errors import UsageError
-from ..flows import Flow, Invoke, Next, Transform, collected, pump
+from ..errors import OpenRouterError, UsageError
+from ..flows import Close, Flow, Invoke, Next, Transform, pump
 from ..messages import Reset
-from .steps import Call, Step, Upstream, as_step, to_step
+from .steps import Call, Delegate, Step, as_step, to_step
+from .upstream import Chosen, Made, Upstream
 
 
 class FunctionStep(Step[Any]):
@@ -16,8 +18,7 @@ class FunctionStep(Step[Any]):
 
     ``invoke`` hands it the whole input, ``stream`` each item. ``stream=`` is a generator function, sync
     or async, for all items of a stream: it takes an iterator and yields. On an event loop a sync
-    function runs in a thread; a sync generator function sees its items there once all have come, so
-    write it async where it should keep up with a model.
+    function runs in a thread, a sync generator function in one for all its items.
     """
 
     def __init__(
@@ -25,8 +26,11 @@ class FunctionStep(Step[Any]):
     ) -> None:
         if function is None and stream is None:
             raise UsageError("A function step needs a function.")
-        self.function = function
-        self.stream_function = stream
+        self.function = _callable(function) if function is not None else None
+        self.stream_function = _callable(stream) if stream is not None else None
+
+    def run(self, upstream: Upstream, call: Call) -> Upstream:
+        return Made(self.flow(upstream, call), upstream)
 
     def flow(self, upstream: Upstream, call: Call) -> Flow:
         function, whole = self.function, self.stream_function
@@ -34,6 +38,7 @@ class FunctionStep(Step[Any]):
             branches = yield Transform(whole, upstream.flow)
             while (found := (yield Next(branches))) is not None:
                 yield found[1]
+            yield Close(branches)  # it may not have wanted all items
         elif function is not None:
             yield from _each(function, upstream, call)
 
@@ -42,38 +47,57 @@ class FunctionStep(Step[Any]):
 
 
 def _each(function: Callable[[Any], Any], upstream: Upstream, call: Call) -> Flow:
+    came = False
+
     def take(item: Any) -> Flow:
+        nonlocal came
+        came = True
         yield item if isinstance(item, Reset) else (yield Invoke(function, item))
 
-    if call.streaming:
-        yield from pump(upstream.flow, take)
-    else:
+    if not call.streaming:
         yield from take((yield from upstream.value()))
+        return
+    yield from pump(upstream.flow, take)
+    if not came:
+        try:
+            nothing = upstream.reduce(())
+        except OpenRouterError:
+            return  # no items add up to nothing here
+        yield from take(nothing)
 
 
-class Router(Step[Any]):
+class Choice(Delegate[Any]):
+    """A step that chooses another one for its input; what that one's items add up to is its value."""
+
+    @abstractmethod
+    def choose(self, value: Any) -> Generator[Any, Any, Any]:
+        """A flow whose result is the step; what is no step, dict or function is the value itself."""
+
+    def delegate(self, run: Chosen, upstream: Upstream, call: Call) -> Flow:
+        value = yield from upstream.value()
+        chosen = yield from self.choose(value)
+        step = as_step(chosen)
+        fed = Upstream.of(chosen if step is None else value)
+        yield from run.follow(fed if step is None else step.run(fed, call))
+
+
+class Router(Choice):
     """A function of the input that answers the step to run on it: ``Router(lambda x: short if x else long)``.
 
     Whatever it answers that is no step, dict or function is the result itself.
     """
 
     def __init__(self, function: Callable[[Any], Any]) -> None:
-        self.function = function
+        self.function = _callable(function)
 
-    def flow(self, upstream: Upstream, call: Call) -> Flow:
-        value = yield from upstream.value()
-        chosen = yield Invoke(self.function, value)
-        step = as_step(chosen)
-        if step is None:
-            yield chosen
-        else:
-            yield from _run(step, value, call)
+    def choose(self, value: Any) -> Generator[Any, Any, Any]:
+        return (yield Invoke(self.function, value))
 
     def __repr__(self) -> str:
         return f"Router({_name(self.function)})"
 
 
-class Branch(Step[Any]):
+class Branch(Choice):
     """The first step whose condition holds, else the default::
 
     Branch((lambda x: "?" in x["text"], answer), (is_greeting, greet), default=other)
@@ -82,28 +106,25 @@ class Branch(Step[Any]):
     """
 
     def __init__(self, *cases: tuple[Callable[[Any], Any], Any], default: Any) -> None:
-        self.cases = tuple((condition, to_step(step)) for condition, step in cases)
+        if not all(isinstance(case, tuple) and len(case) == 2 for case in cases):
+            raise UsageError("A branch takes pairs of a condition and a step: Branch((is_short, step), ...).")
+        self.cases = tuple((_callable(condition), to_step(step)) for condition, step in cases)
         self.default = to_step(default)
 
-    def flow(self, upstream: Upstream, call: Call) -> Flow:
-        value = yield from upstream.value()
+    def choose(self, value: Any) -> Generator[Any, Any, Any]:
         for condition, step in self.cases:
             if (yield Invoke(condition, value)):
-                yield from _run(step, value, call)
-                return
-        yield from _run(self.default, value, call)
+                return step
+        return self.default
 
     def __repr__(self) -> str:
         return f"Branch({', '.join(_name(condition) for condition, _ in self.cases)})"
 
 
-def _run(step: Step[Any], value: Any, call: Call) -> Flow:
-    """The chosen step; for one answer its items are added up here, where the step is known."""
-    flow = step.flow(Upstream.of(value), call)
-    if call.streaming:
-        yield from flow
-    else:
-        yield step.reduce((yield from collected(flow)))
+def _callable(function: Any) -> Callable[[Any], Any]:
+    if not callable(function):
+        raise UsageError(f"A function is needed here, not {type(function).__name__}.")
+    return function  # type: ignore[no-any-return]
 
 
 def _name(function: Any) -> str:

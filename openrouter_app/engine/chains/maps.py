@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..errors import InputError, UsageError
-from ..flows import Flow, Fork, Next, pump
+from ..flows import Close, Flow, Fork, Next, pump
 from ..messages import Reset
-from ..replies import added_up, since_reset
-from .steps import Call, Step, Upstream, to_step
+from .steps import Call, Step, to_step
+from .upstream import Member, Members, Upstream, added_up_members
 
 
 class ParallelMap(Step[dict[str, Any]]):
@@ -24,27 +24,37 @@ class ParallelMap(Step[dict[str, Any]]):
             raise UsageError("A map needs at least one step.")
         self.steps = {key: to_step(step) for key, step in steps.items()}
 
-    def flow(self, upstream: Upstream, call: Call) -> Flow:
+    def run(self, upstream: Upstream, call: Call) -> Upstream:
+        members: dict[Any, Upstream] = {}
+        run = Members(members)
+        run.flow = self._flow(members, upstream, call)
+        return run
+
+    def _flow(self, members: dict[Any, Upstream], upstream: Upstream, call: Call) -> Flow:
         value = yield from upstream.value()
-        flows = [(key, step.flow(Upstream.of(value), call)) for key, step in self.steps.items()]
+        members.update({key: step.run(Upstream.of(value), call) for key, step in self.steps.items()})
+        flows = [(key, run.flow) for key, run in members.items()]
         branches = yield Fork(flows, limit=len(flows))
-        while (found := (yield Next(branches))) is not None:
-            key, item = found
-            yield {key: item}
+        try:
+            while (found := (yield Next(branches))) is not None:
+                key, item = found
+                yield {key: item}
+        except Exception:
+            yield Close(branches)
+            raise
 
     def reduce(self, items: Sequence[Any]) -> dict[str, Any]:
-        collected: dict[str, list[Any]] = {key: [] for key in self.steps}
-        for item in since_reset(items):
-            for key, value in item.items():
-                collected[key].append(value)
-        return {key: step.reduce(collected[key]) for key, step in self.steps.items()}
+        return added_up_members({key: step.reduce for key, step in self.steps.items()}, items)
 
     def __repr__(self) -> str:
-        return f"ParallelMap({', '.join(self.steps)})"
+        return f"ParallelMap({', '.join(map(str, self.steps))})"
 
 
 class Passthrough(Step[Any]):
     """What comes in goes out."""
+
+    def run(self, upstream: Upstream, call: Call) -> Upstream:
+        return upstream
 
     def flow(self, upstream: Upstream, call: Call) -> Flow:
         return upstream.flow
@@ -58,6 +68,11 @@ class MapFromInput(Step[dict[str, Any]]):
 
     def __init__(self, key: str = "input") -> None:
         self.key = key
+
+    def run(self, upstream: Upstream, call: Call) -> Upstream:
+        run = Members({self.key: upstream})
+        run.flow = self.flow(upstream, call)
+        return run
 
     def flow(self, upstream: Upstream, call: Call) -> Flow:
         return pump(upstream.flow, lambda item: (item if isinstance(item, Reset) else {self.key: item},))
@@ -75,34 +90,24 @@ class ItemFromMap(Step[Any]):
     def __init__(self, key: str) -> None:
         self.key = key
 
+    def run(self, upstream: Upstream, call: Call) -> Upstream:
+        return Member(self.flow(upstream, call), upstream, self.key)
+
     def flow(self, upstream: Upstream, call: Call) -> Flow:
-        if call.streaming:
-            found = False
-            items = upstream.flow
+        found = False
 
-            def take(item: Any) -> tuple[Any, ...]:
-                nonlocal found
-                if isinstance(item, Reset):
-                    return (item,)
-                if isinstance(item, Mapping) and self.key in item:
-                    found = True
-                    return (item[self.key],)
-                return ()
+        def take(item: Any) -> tuple[Any, ...]:
+            nonlocal found
+            if isinstance(item, Reset):
+                return (item,)
+            if isinstance(item, Mapping) and self.key in item:
+                found = True
+                return (item[self.key],)
+            return ()
 
-            yield from pump(items, take)
-            if not found:
-                raise self._missing()
-            return
-        value = yield from upstream.value()
-        if not isinstance(value, Mapping) or self.key not in value:
-            raise self._missing()
-        yield value[self.key]
-
-    def reduce(self, items: Sequence[Any]) -> Any:
-        return added_up(items)
-
-    def _missing(self) -> InputError:
-        return InputError(f"The input has no '{self.key}'.", variables=(self.key,))
+        yield from pump(upstream.flow, take)
+        if not found and upstream.below(self.key) is None:  # of one that is known, nothing came
+            raise InputError(f"The input has no '{self.key}'.", variables=(self.key,))
 
     def __repr__(self) -> str:
         return f"ItemFromMap({self.key!r})"

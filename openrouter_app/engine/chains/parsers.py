@@ -8,7 +8,7 @@ it, too; what came before it does not count in the result.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 
@@ -17,8 +17,10 @@ from ..chat_prompts import PromptValue
 from ..errors import InputError, OutputError
 from ..flows import Flow, pump
 from ..json_text import JSONText
+from ..loops import LoopState, ToolFinished, ToolRunning
 from ..messages import (
     AIMessage,
+    Event,
     Message,
     RefusalDelta,
     Reply,
@@ -36,6 +38,13 @@ from ..messages import (
 from ..operations import MISSING, Operation, apply
 from ..replies import since_reset
 from .steps import Call, Step, Upstream
+
+EVENTS = (*get_args(Event), ToolRunning, ToolFinished, LoopState)
+"""What a model, or a tool loop, says beside what a parser looks for."""
+
+
+def _no_answer(parser: str, item: Any, more: str = "") -> InputError:
+    return InputError(f"{parser} reads a model's answer{more}; it got {type(item).__name__}.")
 
 
 class StringOutputParser(Step[str]):
@@ -70,7 +79,9 @@ def _text(item: Any) -> Iterable[Any]:
             text = text_of(item.content)
         case PromptValue():
             text = str(item)
-        case None | msgspec.Struct():  # the other events
+        case None:
+            return ()
+        case _ if isinstance(item, EVENTS):  # the other events
             return ()
         case _:
             text = str(item)
@@ -130,6 +141,8 @@ class _Calls:
             case Reset():
                 self.shown, self._arguments = {}, {}
                 return (item,)
+            case _ if not isinstance(item, EVENTS):
+                raise _no_answer("ToolsOutputParser", item)
         return ()
 
     def _show(self, *calls: ToolCall) -> Iterable[list[ToolCall]]:
@@ -164,6 +177,7 @@ class JsonOutputParser(Step[Any]):
 
     def __init__(self, *, operations: bool = False, type: Any = None) -> None:
         self.operations = operations
+        self.is_cumulative = not operations
         self.type = type
 
     def flow(self, upstream: Upstream, call: Call) -> Flow:
@@ -241,11 +255,8 @@ class JsonRun:
             case AIMessage(content, refusal=refusal):
                 self._refusal.append(refusal)
                 return self.feed(text_of(content))
-            case msgspec.Struct():  # the other events
-                pass
-            case _:
-                name = type(item).__name__
-                raise InputError(f"{self._parser!r} reads a model's answer or a text; it got {name}.")
+            case _ if not isinstance(item, EVENTS):
+                raise _no_answer("JsonOutputParser", item, " or a text")
         return ()
 
     def feed(self, text: str) -> Iterable[Any]:

@@ -7,15 +7,19 @@ One answer (``invoke``, ``batch``) shows nothing before its end and can always b
 
 from __future__ import annotations
 
-import copy
 import random
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 from ..errors import OpenRouterError, UsageError
-from ..flows import Flow, Sleep, collected, pump
+from ..flows import CloseSince, Flow, Opened, Sleep, collected, pump
 from ..messages import Reset
-from .steps import Call, Step, Upstream, to_step
+from .steps import Bound, Call, Chain, Delegate, Step, to_step
+from .tool_loop import ToolLoop
+from .upstream import Chosen, Upstream
+
+MAX_PAUSE = 60
+"""Seconds between two attempts at most."""
 
 Out = TypeVar("Out")
 
@@ -25,12 +29,14 @@ def may_help(error: Exception) -> bool:
     return error.retryable if isinstance(error, OpenRouterError) else True
 
 
-class Retry(Step[Out]):
+class Retry(Delegate[Out]):
     """A step, begun again when it fails: at most ``attempts`` times in all.
 
     Between attempts it waits ``delays[i]`` seconds, or 1, 2, 4, ... (60 at most), with up to 99 ms more
-    where ``jitter`` is set; longer where the error names a longer ``retry_after``. ``retry_if(error)``
-    says whether another attempt makes sense. The last error is raised as it is.
+    where ``jitter`` is set; longer where the error names a longer ``retry_after``, which is raised at once
+    where it is over a minute. ``retry_if(error)`` says whether another attempt makes sense; by default it
+    does not for what was refused for what it is. The last error is raised as it is. What an attempt that
+    failed left open is closed. A `ToolLoop` goes on from the state that its error carries.
 
     A model retries by itself before its first content; this is for the chain around it, too.
     """
@@ -54,28 +60,34 @@ class Retry(Step[Out]):
         self.jitter = jitter
         self.reset = reset
 
-    def flow(self, upstream: Upstream, call: Call) -> Flow:
+    def delegate(self, run: Chosen, upstream: Upstream, call: Call) -> Flow:
         value = yield from upstream.value()
         for number in range(1, self.attempts + 1):
-            attempt = _Attempt(self.step, value, call)
+            attempt = _Attempt(self.step.run(Upstream.of(value), call), call)
             try:
-                yield from attempt.flow()
+                yield from attempt.flow(run)
                 return
             except Exception as error:
-                if number == self.attempts or (attempt.shown and not self.reset) or not self.retry_if(error):
+                asked = float(getattr(error, "retry_after", None) or 0)
+                if (
+                    number == self.attempts
+                    or asked > MAX_PAUSE
+                    or (attempt.shown and not self.reset)
+                    or not self.retry_if(error)
+                ):
                     raise
-                pause = self._pause(number, error)
+                if isinstance(self.step, ToolLoop) and isinstance(error, OpenRouterError) and error.state:
+                    value = error.state  # what has run is not run again
             if attempt.shown:
                 yield Reset()
-            yield Sleep(pause)
+            yield Sleep(max(self._pause(number), asked))
 
-    def _pause(self, number: int, error: Exception) -> float:
+    def _pause(self, number: int) -> float:
         if self.delays:
             pause = self.delays[min(number, len(self.delays)) - 1]
         else:
-            pause = min(2.0 ** (number - 1), 60)
-        asked = getattr(error, "retry_after", None) or 0.0
-        return max(pause, asked) + (random.uniform(0, 0.099) if self.jitter else 0)  # noqa: S311
+            pause = min(2.0 ** (number - 1), MAX_PAUSE)
+        return pause + (random.uniform(0, 0.099) if self.jitter else 0)  # noqa: S311
 
     def reduce(self, items: Sequence[Any]) -> Any:
         return self.step.reduce(items)
@@ -84,7 +96,7 @@ class Retry(Step[Out]):
         return f"{self.step!r}.with_retry({self.attempts})"
 
 
-class Fallbacks(Step[Out]):
+class Fallbacks(Delegate[Out]):
     """The first of several steps that works, all on the same input.
 
     ``fallback_if(error)`` says whether the next one is asked; by default always. When all have failed
@@ -104,23 +116,23 @@ class Fallbacks(Step[Out]):
         self.fallback_if = fallback_if
         self.reset = reset
 
-    def flow(self, upstream: Upstream, call: Call) -> Flow:
+    def delegate(self, run: Chosen, upstream: Upstream, call: Call) -> Flow:
         value = yield from upstream.value()
         failures: list[Exception] = []
         shown = False
         for step in self.steps:
             if shown:
-                yield Reset(getattr(step, "model", ""))
-            attempt = _Attempt(step, value, call, is_reduced=True)
+                yield Reset(_model_of(step))
+            attempt = _Attempt(step.run(Upstream.of(value), call), call)
             try:
-                yield from attempt.flow()
+                yield from attempt.flow(run)
                 return
             except Exception as error:
                 if (attempt.shown and not self.reset) or (self.fallback_if and not self.fallback_if(error)):
                     raise
                 failures.append(error)
                 shown = attempt.shown
-        raise _all_failed(failures)
+        raise _all_failed(failures) from (failures[0] if len(failures) > 1 else None)
 
     def __repr__(self) -> str:
         return f"{self.steps[0]!r}.with_fallbacks({', '.join(map(repr, self.steps[1:]))})"
@@ -129,35 +141,50 @@ class Fallbacks(Step[Out]):
 class _Attempt:
     """One run of a step. ``shown``: whether items of it have been handed out."""
 
-    def __init__(self, step: Step[Any], value: Any, call: Call, *, is_reduced: bool = False) -> None:
-        self._step = step
-        self._value = value
+    def __init__(self, run: Upstream, call: Call) -> None:
+        self._run = run
         self._call = call
-        self._is_reduced = is_reduced
         self.shown = False
 
-    def flow(self) -> Flow:
-        flow = self._step.flow(Upstream.of(self._value), self._call)
-        if self._call.streaming:
-            yield from pump(flow, self._show)
-            return
-        items = yield from collected(flow)
-        if self._is_reduced:  # here, where it is known which step it was
-            yield self._step.reduce(items)
-        else:
-            yield from items
+    def flow(self, outer: Chosen) -> Flow:
+        """Its items, as those of ``outer``. What it has opened when it fails is closed."""
+        mark = yield Opened()
+        flow = outer.follow(self._run)
+        try:
+            if self._call.streaming:
+                yield from pump(flow, self._show)
+            else:
+                yield from (yield from collected(flow))
+        except Exception:
+            yield CloseSince(mark)
+            raise
 
     def _show(self, item: Any) -> tuple[Any, ...]:
         self.shown = True
         return (item,)
 
 
+def _model_of(step: Step[Any]) -> str:
+    """The model a step asks, as far as can be told."""
+    match step:
+        case Bound():
+            return str(step.options.get("model") or _model_of(step.step))
+        case Chain():
+            return next(filter(None, map(_model_of, step.steps)), "")
+    return getattr(step, "model", "") if isinstance(getattr(step, "model", ""), str) else ""
+
+
 def _all_failed(failures: Sequence[Exception]) -> Exception:
-    """The first error, its sentence saying that it was the first of several."""
+    """The first error, its sentence saying that it was the first of several; the others as its notes."""
     first = failures[0]
-    if len(failures) == 1 or not isinstance(first, OpenRouterError):
+    if len(failures) == 1:
         return first
-    said = copy.copy(first)
-    said.message = f"All {len(failures)} steps failed. First error: {first.message}"
-    said.args = (said.message,)
+    said = first
+    if isinstance(first, OpenRouterError):
+        said = type(first).__new__(type(first))  # whatever its constructor takes
+        vars(said).update(vars(first))
+        said.message = f"All {len(failures)} steps failed. First error: {first.message}"
+        said.args = (said.message,)
+    for number, failure in enumerate(failures[1:], start=2):
+        said.add_note(f"Step {number} failed, too: {failure!r}")
     return said

@@ -9,8 +9,9 @@ In a pipe, a dict stands for a `ParallelMap`, a function for a `FunctionStep`.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
+import inspect
+from abc import abstractmethod
+from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import aclosing, closing
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
@@ -18,8 +19,10 @@ import msgspec
 
 from ..drivers import drive
 from ..errors import UsageError
-from ..flows import Flow, collected
+from ..flows import Flow
 from ..replies import added_up
+from .upstream import Chosen
+from .upstream import Upstream as Upstream
 
 if TYPE_CHECKING:
     from .retries import Fallbacks, Retry
@@ -38,18 +41,31 @@ class Call(msgspec.Struct, frozen=True):
     due: float = float("inf")
 
 
-class Step(ABC, Generic[Out]):
+class Step(Generic[Out]):
     """One step. A subclass says how it turns the items before it into its own (`flow`), and what
-    its items add up to (`reduce`). Steps hold no state of a run: one step serves many at once.
+    its items add up to (`reduce`; ``is_cumulative`` says that each stands for all before it). Where that
+    depends on the run it says `run` instead. Steps hold no state of a run: one step serves many at once.
     """
 
-    @abstractmethod
+    is_cumulative = False
+
+    def __init_subclass__(cls) -> None:
+        if cls.flow is Step.flow and cls.run is Step.run:
+            raise TypeError(f"{cls.__name__} must say how it runs: write its flow(upstream, call).")
+
     def flow(self, upstream: Upstream, call: Call) -> Flow:
         """The flow of this step's items, fed by ``upstream``."""
+        return self.run(upstream, call).flow
 
     def reduce(self, items: Sequence[Any]) -> Any:
-        """The one value that a run's items add up to."""
+        """The one value that a run's items add up to. (Of a step chosen in the run, as far as can be
+        told from the items alone.)
+        """
         return added_up(items)
+
+    def run(self, upstream: Upstream, call: Call) -> Upstream:
+        """One run of this step, fed by ``upstream``: its flow, and how its items add up."""
+        return Upstream(self.flow(upstream, call), self.reduce, is_cumulative=self.is_cumulative)
 
     def __or__(self, other: Any) -> Chain[Any]:
         following = as_step(other)
@@ -70,29 +86,31 @@ class Step(ABC, Generic[Out]):
         ``options`` are for the models of the chain and win over their own. Leaving the loop early
         closes the connection. Raises an `OpenRouterError`.
         """
-        return drive(self.flow(Upstream.of(input), Call(True, options)))
+        return drive(self.run(Upstream.of(input), Call(True, options)).flow)
 
     def astream(self, input: Any, /, **options: Any) -> AsyncGenerator[Out, None]:
         """`stream`, on the running event loop."""
         from ..async_drivers import adrive
 
-        return adrive(self.flow(Upstream.of(input), Call(True, options)))
+        return adrive(self.run(Upstream.of(input), Call(True, options)).flow)
 
     def invoke(self, input: Any, /, **options: Any) -> Out:
         """Run on ``input`` and answer the whole output at once."""
-        with closing(drive(self.flow(Upstream.of(input), Call(False, options)))) as items:
-            return self.reduce(list(items))  # type: ignore[no-any-return]
+        run = self.run(Upstream.of(input), Call(False, options))
+        with closing(drive(run.flow)) as items:
+            return run.reduce(list(items))  # type: ignore[no-any-return]
 
     async def ainvoke(self, input: Any, /, **options: Any) -> Out:
         """`invoke`, on the running event loop."""
         from ..async_drivers import adrive
 
-        async with aclosing(adrive(self.flow(Upstream.of(input), Call(False, options)))) as items:
-            return self.reduce([item async for item in items])  # type: ignore[no-any-return]
+        run = self.run(Upstream.of(input), Call(False, options))
+        async with aclosing(adrive(run.flow)) as items:
+            return run.reduce([item async for item in items])  # type: ignore[no-any-return]
 
     def batch(
         self,
-        inputs: Sequence[Any],
+        inputs: Iterable[Any],
         options: Mapping[str, Any] | Sequence[Mapping[str, Any]] = (),
         *,
         max_concurrency: int = 8,
@@ -110,7 +128,7 @@ class Step(ABC, Generic[Out]):
 
     async def abatch(
         self,
-        inputs: Sequence[Any],
+        inputs: Iterable[Any],
         options: Mapping[str, Any] | Sequence[Mapping[str, Any]] = (),
         *,
         max_concurrency: int = 8,
@@ -168,9 +186,14 @@ class Step(ABC, Generic[Out]):
 
 
 def as_step(value: Any) -> Step[Any] | None:
-    """The step that a value stands for in a pipe: a step, a dict of steps, a function; else None."""
+    """The step that a value stands for in a pipe: a step, a dict of steps, a function; else None.
+
+    A generator function takes all items of a stream. Raises `UsageError` for the class of a step.
+    """
     if isinstance(value, Step):
         return value
+    if isinstance(value, type) and issubclass(value, Step):
+        raise UsageError(f"{value.__name__} is the class of a step: write {value.__name__}(...).")
     if isinstance(value, dict):
         from .maps import ParallelMap
 
@@ -178,6 +201,8 @@ def as_step(value: Any) -> Step[Any] | None:
     if callable(value):
         from .functions import FunctionStep
 
+        if inspect.isgeneratorfunction(value) or inspect.isasyncgenfunction(value):
+            return FunctionStep(stream=value)
         return FunctionStep(value)
     return None
 
@@ -192,28 +217,17 @@ def to_step(value: Any) -> Step[Any]:
     return step
 
 
-class Upstream:
-    """What a step is fed: the flow before it, and how that flow's items add up."""
+class Delegate(Step[Out]):
+    """A step that hands on the items of others, chosen in the run; they add up as the last of these says."""
 
-    __slots__ = ("flow", "reduce")
+    def run(self, upstream: Upstream, call: Call) -> Upstream:
+        run = Chosen()
+        run.flow = self.delegate(run, upstream, call)
+        return run
 
-    def __init__(self, flow: Flow, reduce: Any) -> None:
-        self.flow = flow
-        self.reduce = reduce
-
-    @classmethod
-    def of(cls, value: Any) -> Upstream:
-        """An upstream of one value: a chain's input."""
-
-        def flow() -> Flow:
-            yield value
-
-        return cls(flow(), lambda items: items[-1])
-
-    def value(self) -> Generator[Any, Any, Any]:
-        """Everything before, added up: ``value = yield from upstream.value()``."""
-        items = yield from collected(self.flow)
-        return self.reduce(items)
+    @abstractmethod
+    def delegate(self, run: Chosen, upstream: Upstream, call: Call) -> Flow:
+        """The flow; ``run.follow(other)`` chooses."""
 
 
 class Chain(Step[Out]):
@@ -228,10 +242,10 @@ class Chain(Step[Out]):
         if not self.steps:
             raise UsageError("A chain needs at least one step.")
 
-    def flow(self, upstream: Upstream, call: Call) -> Flow:
+    def run(self, upstream: Upstream, call: Call) -> Upstream:
         for step in self.steps:
-            upstream = Upstream(step.flow(upstream, call), step.reduce)
-        return upstream.flow
+            upstream = step.run(upstream, call)
+        return upstream
 
     def reduce(self, items: Sequence[Any]) -> Any:
         return self.steps[-1].reduce(items)
@@ -247,10 +261,9 @@ class Bound(Step[Out]):
         self.step = step
         self.options = dict(options)
 
-    def flow(self, upstream: Upstream, call: Call) -> Flow:
-        return self.step.flow(
-            upstream, msgspec.structs.replace(call, options={**self.options, **call.options})
-        )
+    def run(self, upstream: Upstream, call: Call) -> Upstream:
+        options = {**self.options, **call.options}
+        return self.step.run(upstream, msgspec.structs.replace(call, options=options))
 
     def reduce(self, items: Sequence[Any]) -> Any:
         return self.step.reduce(items)
