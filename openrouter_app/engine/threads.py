@@ -6,14 +6,16 @@ stop name resolution for the whole process; and it is joined at exit.
 
 from __future__ import annotations
 
-import asyncio
 import contextvars
 import queue
 import threading
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import asyncio
 
 _at_end: list[Callable[[], object]] = []
 
@@ -41,6 +43,8 @@ class Worker:
 
         Cancelled, the await ends at once; the thread runs on, and its result is dropped.
         """
+        import asyncio  # not before there is a loop: branches that are threads need none
+
         loop = asyncio.get_running_loop()
         result: asyncio.Future[Any] = loop.create_future()
         call = partial(contextvars.copy_context().run, function, *arguments, **named)
