@@ -2,16 +2,12 @@
 
 jsonschema does the work; this module bounds it, because a model chooses the arguments, and may do so
 at somebody else's bidding. Nothing is fetched. Every keyword pays before it looks (`MAX_WORK`), so
-lists against lists end as a typed error. A ``pattern`` is never given to `re`, where ``(a+)+$`` takes
-years for forty characters, but followed in all its states at once, in time proportional to pattern
-times text. One that cannot be followed is refused, not skipped: somebody may rely on it.
+lists against lists end as a typed error, and a ``pattern`` is followed as `engine.patterns` does.
 """
 
 from __future__ import annotations
 
-import importlib
 import json
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextvars import ContextVar
 from functools import cache, lru_cache
@@ -19,6 +15,7 @@ from itertools import islice
 from typing import Any
 
 from .errors import OpenRouterError, OutputError, ToolSpecError
+from .patterns import compiled, matches
 from .places import path_text
 from .schemas import check_schema, schema_warnings
 
@@ -29,9 +26,6 @@ MAX_REASON = 300
 """Characters of one mistake's reason."""
 MAX_WORK = 200_000
 """Steps of a pattern, or a fifth as many keywords looked at: about a fifth of a second."""
-MAX_PATTERN = 4_000
-"""Characters of one pattern."""
-
 MAX_NESTING = 150
 """Keywords inside keywords; each takes up to four of the thousand calls that Python allows."""
 
@@ -88,7 +82,7 @@ def _usable(text: str) -> dict[str, Any]:
         patterns = {"pattern": [value], "patternProperties": value}.get(str(path[-1]), ())
         try:
             for pattern in patterns:
-                _parsed(pattern)
+                compiled(pattern)
         except ToolSpecError as error:
             raise ToolSpecError(f"{path_text(path)}: {error.message}", path=path) from error
     if '"unevaluatedProperties":' in text and '"patternProperties":' in text:
@@ -213,7 +207,7 @@ def _cut(text: str, limit: int) -> str:
 
 
 def _pattern(_validator: Any, pattern: str, instance: Any, _schema: Any) -> Iterator[Any]:
-    if isinstance(instance, str) and not _matches(pattern, instance):
+    if isinstance(instance, str) and not matches(pattern, instance, _pay):
         yield _mistake(f"{instance!r} does not match {pattern!r}")
 
 
@@ -221,7 +215,7 @@ def _pattern_properties(validator: Any, patterns: Any, instance: Any, _schema: A
     if isinstance(instance, dict):
         for pattern, inner in patterns.items():
             for name, value in instance.items():
-                if _matches(pattern, name):
+                if matches(pattern, name, _pay):
                     yield from validator.descend(value, inner, path=name, schema_path=pattern)
 
 
@@ -230,7 +224,7 @@ def _additional_properties(validator: Any, allowed: Any, instance: Any, schema: 
         return
     properties, patterns = schema.get("properties", {}), schema.get("patternProperties", {})
     for name in instance:
-        if name not in properties and not any(_matches(pattern, name) for pattern in patterns):
+        if name not in properties and not any(matches(pattern, name, _pay) for pattern in patterns):
             if allowed is False:
                 yield _mistake(f"{name!r} is unexpected: additional properties are not allowed")
             else:
@@ -268,133 +262,3 @@ _OUR_OWN: dict[str, _Keyword] = {
     "additionalProperties": _additional_properties,
     "uniqueItems": _unique_items,
 }
-
-# Patterns mean what they mean to `re`, save that "$" is the very end, as JSON Schema has it.
-
-_State = tuple[Any, int, Any] | None
-"""What is still to be met: nodes from an index on, or a repetition ``(least, most, nodes)``, and then
-the state behind it. None: it matches."""
-
-
-def _matches(pattern: str, text: str) -> bool:
-    return _follow((_parsed(pattern), 0, None), text, 0, anywhere=True)
-
-
-def _follow(start: _State, text: str, position: int, *, anywhere: bool = False) -> bool:
-    states = [start]
-    while states:
-        seen: set[_State] = set()
-        ahead: list[_State] = []
-        char = text[position : position + 1]
-        for state in states:  # grows meanwhile
-            if state in seen:
-                continue
-            seen.add(state)
-            _pay(1)
-            if state is None:
-                return True
-            nodes, index, behind = state
-            if isinstance(nodes, tuple):
-                least, most, inner = nodes
-                if least <= 0:
-                    states.append(behind)
-                if most > 0:
-                    fewer = (max(least - 1, 0), most if most is _PARSER.MAXREPEAT else most - 1, inner)
-                    states.append((inner, 0, (fewer, 0, behind)))
-                continue
-            if index == len(nodes):
-                states.append(behind)
-                continue
-            operation, value = nodes[index]
-            behind = (nodes, index + 1, behind)
-            match operation.name:
-                case "SUBPATTERN":
-                    states.append((value[3], 0, behind))
-                case "BRANCH":
-                    states += [(branch, 0, behind) for branch in value[1]]
-                case "MAX_REPEAT" | "MIN_REPEAT":
-                    states.append((value, 0, behind))
-                case "AT":
-                    if _is_at(value.name, text, position):
-                        states.append(behind)
-                case "ASSERT" | "ASSERT_NOT" as kind:
-                    if _follow((value[1], 0, None), text, position) == (kind == "ASSERT"):
-                        states.append(behind)
-                case kind:
-                    if char and _fits(kind, value, char):
-                        ahead.append(behind)
-        if anywhere and char:
-            ahead.append(start)
-        states = ahead
-        position += 1
-    return False
-
-
-def _fits(kind: str, value: Any, char: str) -> bool:
-    match kind:
-        case "LITERAL" | "NOT_LITERAL":
-            return bool((ord(char) == value) == (kind == "LITERAL"))
-        case "ANY" | "FAILURE":  # a failure is (?!)
-            return kind == "ANY" and char != "\n"
-        case "RANGE":
-            return bool(value[0] <= ord(char) <= value[1])
-        case "CATEGORY":
-            wanted, _, category = value.name.rpartition("_")
-            return bool(_CATEGORIES[category](char) != wanted.endswith("NOT"))
-    negated: bool = value[0][0].name == "NEGATE"
-    return negated != any(_fits(item.name, inner, char) for item, inner in value[negated:])
-
-
-def _is_at(place: str, text: str, at: int) -> bool:
-    if place.startswith("AT_BEGINNING"):
-        return at == 0
-    if place.startswith("AT_END"):
-        return at == len(text)
-    between = (at > 0 and _is_word(text[at - 1])) != (at < len(text) and _is_word(text[at]))
-    return between == (place == "AT_BOUNDARY")
-
-
-def _is_word(char: str) -> bool:
-    return char.isalnum() or char == "_"
-
-
-_CATEGORIES = {"DIGIT": str.isdecimal, "SPACE": str.isspace, "WORD": _is_word}
-# The parser has no public name, but nothing public reads a pattern without compiling it.
-_PARSER = importlib.import_module("re._parser")
-
-
-@lru_cache(maxsize=256)
-def _parsed(pattern: str) -> Any:
-    shown = f"the pattern {_cut(pattern, MAX_VALUE_SHOWN)!r}"
-    if len(pattern) > MAX_PATTERN:
-        raise ToolSpecError(f"{shown} is longer than {MAX_PATTERN:,} characters.")
-    try:
-        parsed = _PARSER.parse(pattern)
-        can_follow = _can_follow(parsed) and not parsed.state.flags & ~re.UNICODE
-    except (re.error, OverflowError, RecursionError, FutureWarning) as error:
-        raise ToolSpecError(f"{shown} cannot be read: {error}.") from error
-    if not can_follow:
-        raise ToolSpecError(
-            f"{shown} has flags, a back reference, a look behind or an atomic group: "
-            "that cannot be checked in bounded time."
-        )
-    return parsed
-
-
-def _can_follow(nodes: Any) -> bool:
-    for operation, value in nodes:
-        inner: list[Any] = []
-        match operation.name:
-            case "SUBPATTERN" if not value[1] and not value[2]:
-                inner = [value[3]]
-            case "BRANCH":
-                inner = value[1]
-            case "MAX_REPEAT" | "MIN_REPEAT":
-                inner = [value[2]]
-            case "ASSERT" | "ASSERT_NOT" if value[0] > 0:
-                inner = [value[1]]
-            case name if name not in ("LITERAL", "NOT_LITERAL", "ANY", "FAILURE", "IN", "AT"):
-                return False
-        if not all(map(_can_follow, inner)):
-            return False
-    return True

@@ -15,7 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from openrouter_app.engine.errors import OutputError, ToolSpecError
-from openrouter_app.engine.validation import MAX_ERRORS, MAX_PATTERN, check_usable, validate_arguments
+from openrouter_app.engine.patterns import MAX_PATTERN
+from openrouter_app.engine.validation import MAX_ERRORS, check_usable, validate_arguments
 
 
 def root(**properties):
@@ -245,6 +246,16 @@ HOSTILE = {
     "looking ahead everywhere": (root(a={"pattern": "(?=.*(?=.*x)y)z"}), {"a": "a" * 5_000}),
     "long text": (root(a={"pattern": "^[a-z ]+$"}), {"a": "a" * 1_000_000}),
     "counted repetition": (root(a={"pattern": "(a{2,4000000}){2,4000000}b"}), {"a": "a" * 10_000}),
+    "large class": (
+        root(a={"pattern": f"^([{''.join(chr(0x100 + 2 * at) for at in range(3_900))}]|a)+$"}),
+        {"a": "a" * 200_000},
+    ),
+    "many classes": (root(a={"pattern": "[^b][^c]" * 490 + "$"}), {"a": "a" * 10_000}),
+    "groups in groups": (root(a={"pattern": "(" * 90 + "a|b" + ")+" * 90 + "$"}), {"a": "a" * 3_000 + "c"}),
+    "counts in counts": (
+        root(a={"pattern": "(" * 60 + "a|b" + "){0,9}" * 60 + "$"}),
+        {"a": "a" * 3_000 + "c"},
+    ),
     "repeated nothing": (root(a={"pattern": "(){4000000}b"}), {"a": "b"}),
     "pattern of names": ({**root(), "patternProperties": {"(a+)+$": {}}}, {"a" * 40 + "!": 1}),
     "pattern against further names": (
@@ -378,66 +389,19 @@ def test_jsonschema_is_imported_only_when_arguments_are_checked():
     assert done.stdout.split() == ["False", "True"]
 
 
-# Patterns, against `re` as oracle
-
-ATOMS = r"a b - . [ab] [^a] [^ab] [a-c_] \d \D \w \W \s \S [\d\s] [^\W] ^ $ \b \B \A \Z \-"
-atoms = st.sampled_from(["", *ATOMS.split()])
-patterns = st.recursive(
-    atoms,
-    lambda inner: st.one_of(
-        st.lists(inner, max_size=4).map("".join),
-        st.lists(inner, min_size=2, max_size=3).map(lambda parts: f"(?:{'|'.join(parts)})"),
-        st.tuples(inner, st.sampled_from(["*", "+", "?", "*?", "{2}", "{1,3}", "{0,2}?", "{2,}"])).map(
-            lambda parts: f"({parts[0]}){parts[1]}"
-        ),
-        inner.map(lambda part: f"(?={part})"),
-        inner.map(lambda part: f"(?!{part})"),
-    ),
-    max_leaves=6,
-)
+# Patterns
 
 
-@given(patterns, st.text("ab-_1 \n٣é", max_size=8))
-def test_patterns_mean_what_they_mean_to_python(pattern, text):
-    if not text and r"\B" in pattern:
-        return  # there is no boundary in it, but before 3.14 Python says neither
-    expected = re.search(pattern.replace("$", r"\Z"), text) is not None
-    try:
-        validate_arguments(root(a={"pattern": pattern}), {"a": text})
-    except OutputError as error:
-        assert not expected, error
-    else:
-        assert expected
-
-
-@pytest.mark.parametrize(
-    ("pattern", "fit", "unfit"),
-    [
-        ("^a{2}$", ["aa"], ["a", "aaa"]),
-        ("^[^a]$", ["b"], ["a", "bb"]),
-        (r"^(?!.*\.\.)[\w./-]+$", ["a/b.txt"], ["../b", "a b"]),
-        ("^[a-z0-9]+(?:-[a-z0-9]+)*$", ["a-b-1", "a"], ["a--b", "-a", ""]),
-        ("^a(?:b|(?!))$", ["ab"], ["a"]),
-        (r"\bcat\b", ["a cat", "cat"], ["cats", "concat"]),
-        (r"^\d{4}-\d{2}$", ["2024-01", 2024, None], ["2024-1"]),
-    ],
-)
-def test_patterns_people_write(pattern, fit, unfit):
-    for value in fit:  # what is no text has no pattern to fit
-        validate_arguments(root(a={"pattern": pattern}), {"a": value})
-    for value in unfit:
-        assert "does not match" in told(root(a={"pattern": pattern}), {"a": value})
+def test_what_is_no_text_has_no_pattern_to_fit():
+    for value in ["2024-01", 2024, None]:
+        validate_arguments(root(a={"pattern": r"^\d{4}-\d{2}$"}), {"a": value})
+    assert "does not match" in told(root(a={"pattern": r"^\d{4}-\d{2}$"}), {"a": "2024-1"})
 
 
 def test_patterns_of_names_are_for_objects():
     validate_arguments(
         root(a={"patternProperties": {"": False}, "additionalProperties": False}), {"a": ["x"]}
     )
-
-
-@pytest.mark.parametrize("pattern", ["a$", "^(a|b$)"])
-def test_dollar_is_the_very_end(pattern):
-    assert "does not match" in told(root(a={"pattern": pattern}), {"a": "b\n"})
 
 
 # The whole, against the library as oracle
