@@ -94,9 +94,11 @@ class ToolsOutputParser(Step[list[ToolCall]]):
     Each item is the list of all calls so far, an independent snapshot, and comes only when
     something visible changed; the first has ``{}`` as arguments. A stream without a call gives one
     ``[]``. Arguments that end as no JSON object raise `OutputError`, with ``raw``, after the last
-    good snapshot. A snapshot costs as much as its value: for large arguments read the model's events
-    and `ProgressiveArguments` instead.
+    good snapshot; what is no answer raises `InputError`. A snapshot costs as much as its value: for
+    large arguments read the model's events and `ProgressiveArguments` instead.
     """
+
+    is_cumulative = True
 
     def flow(self, upstream: Upstream, call: Call) -> Flow:
         calls = _Calls()
