@@ -8,9 +8,10 @@ all runs at the same time. Who calls it, when, and with how much patience is not
 
 from __future__ import annotations
 
+import copy
 import inspect
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import KW_ONLY, dataclass, field
 from functools import WRAPPER_ASSIGNMENTS, partial
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
 import msgspec
 
 from .errors import ToolSpecError
+from .messages import Content, Part, TextPart
 
 if TYPE_CHECKING:
     from .signatures import Signature
@@ -31,6 +33,7 @@ MAX_RESULT = 200_000
 
 P = ParamSpec("P")
 R = TypeVar("R")
+Approval = bool | Callable[[dict[str, Any]], bool | Awaitable[bool]]
 
 
 class ToolSpec(msgspec.Struct, frozen=True):
@@ -145,8 +148,9 @@ class Tool(Generic[P, R]):
     members as keyword arguments, as JSON has them; those it has no parameter for are left out.
 
     ``timeout`` is how many seconds a call may take, None for any. ``needs_approval`` says whether a
-    person must allow a call, for all or, as a function of the prepared arguments, for each. ``parallel``
-    tools may run beside others of the same answer. Results longer than ``max_result`` characters are cut.
+    person must allow a call, for all or, as a function of the prepared arguments, sync or async, for each.
+    ``parallel`` tools may run beside others of the same answer. Results longer than ``max_result``
+    characters are cut.
 
     Raises `ToolSpecError` for what cannot work, with the reason.
     """
@@ -155,7 +159,7 @@ class Tool(Generic[P, R]):
     function: Callable[P, R]
     _: KW_ONLY
     timeout: float | None = 60.0
-    needs_approval: bool | Callable[[dict[str, Any]], bool] = False
+    needs_approval: Approval = False
     parallel: bool = True
     max_result: int = MAX_RESULT
     signature: Signature | None = field(default=None, repr=False)
@@ -163,6 +167,11 @@ class Tool(Generic[P, R]):
     def __post_init__(self) -> None:
         for is_wrong, what in (
             (not callable(self.function), "function can be called"),
+            (
+                _is_a(inspect.isgeneratorfunction, self.function)
+                or _is_a(inspect.isasyncgenfunction, self.function),
+                "function returns its result, such as a list, and yields nothing",
+            ),
             (self.timeout is not None and not self.timeout > 0, "timeout is over 0 seconds, or None"),
             (
                 not (isinstance(self.needs_approval, bool) or callable(self.needs_approval)),
@@ -194,13 +203,10 @@ class Tool(Generic[P, R]):
     @property
     def is_async(self) -> bool:
         """Whether the function is to be awaited."""
-        function: Any = self.function
-        while isinstance(function, (partial, Tool)):
-            function = function.func if isinstance(function, partial) else function.function
-        return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(function.__call__)
+        return _is_a(inspect.iscoroutinefunction, self.function)
 
     def prepare(self, arguments: dict[str, Any]) -> dict[str, Any]:
-        """The function's keyword arguments, from a call's parsed ones.
+        """The function's keyword arguments, from a call's parsed ones, and its own to change.
 
         Raises `OutputError`, with a sentence for the model, where they do not fit.
         """
@@ -208,22 +214,31 @@ class Tool(Generic[P, R]):
         from .validation import validate_arguments
 
         validate_arguments(self.spec.input_json_schema, arguments)
+        arguments = copy.deepcopy(arguments)  # the call's stand in the history, which goes to the model again
         if self.signature is not None:
             return self.signature.arguments(arguments)
         return keyword_arguments(self.function, arguments)
 
-    def asks_approval(self, prepared: dict[str, Any]) -> bool:
+    def asks_approval(self, prepared: dict[str, Any]) -> bool | Awaitable[bool]:
         """Whether a person must allow the call with these prepared arguments.
 
         What the tool's own function for this raises, comes through: a call nobody can judge must not run.
         """
         if isinstance(self.needs_approval, bool):
             return self.needs_approval
-        return bool(self.needs_approval(prepared))
+        asks = self.needs_approval(copy.deepcopy(prepared))  # whoever judges a call does not change it
+        return asks if inspect.isawaitable(asks) else bool(asks)
 
-    def result_text(self, value: Any) -> str:
+    def result(self, value: Any) -> Content:
         """What the model is told of the function's result, cut to ``max_result``."""
-        return result_text(value, self.max_result)
+        return result_content(value, self.max_result)
+
+
+def _is_a(kind: Callable[[Any], bool], function: Any) -> bool:
+    """Whether a function, below partials and tools, or what an object is called by, is of this kind."""
+    while isinstance(function, (partial, Tool)):
+        function = function.func if isinstance(function, partial) else function.function
+    return kind(function) or kind(getattr(function, "__call__", None))  # noqa: B004
 
 
 def tool_spec_of(
@@ -265,7 +280,7 @@ def tool(
     description: str | None = None,
     strict: bool = False,
     timeout: float | None = 60.0,
-    needs_approval: bool | Callable[[dict[str, Any]], bool] = False,
+    needs_approval: Approval = False,
     parallel: bool = True,
     max_result: int = MAX_RESULT,
 ) -> Tool[P, R]: ...
@@ -278,7 +293,7 @@ def tool(
     description: str | None = None,
     strict: bool = False,
     timeout: float | None = 60.0,
-    needs_approval: bool | Callable[[dict[str, Any]], bool] = False,
+    needs_approval: Approval = False,
     parallel: bool = True,
     max_result: int = MAX_RESULT,
 ) -> Callable[[Callable[P, R]], Tool[P, R]]: ...
@@ -313,12 +328,33 @@ def tool(
     return made if function is None else made(function)
 
 
+def result_content(value: Any, limit: int = MAX_RESULT) -> Content:
+    """What the model is told of a function's result: content parts as they are, else `result_text`.
+
+    The parts' texts have ``limit`` characters together.
+    """
+    parts = (value,) if isinstance(value, Part) else value
+    if not (isinstance(parts, (tuple, list)) and parts and all(isinstance(part, Part) for part in parts)):
+        return result_text(value, limit)
+    told: list[Part] = []
+    for part in parts:
+        if isinstance(part, TextPart):
+            told.append(TextPart(_cut(part.text, limit)))
+            limit = max(limit - len(part.text), 0)
+        else:
+            told.append(part)
+    return tuple(told)
+
+
 def result_text(value: Any, limit: int = MAX_RESULT) -> str:
-    """What the model is told of a function's result.
+    """What the model is told of a function's result, as text.
 
     Text as it is, nothing for None, JSON for the rest; what JSON has no word for, as ``str`` has it.
-    What is over ``limit`` characters is cut, and the model is told so.
+    What is over ``limit`` characters is cut, and the model is told so. Raises `TypeError` for a generator,
+    whose ``str`` says nothing.
     """
+    if inspect.isgenerator(value) or inspect.isasyncgen(value):
+        raise TypeError("A tool returned a generator: return what it yields, as a list.")
     if value is None:
         return ""
     if isinstance(value, str):
@@ -333,6 +369,10 @@ def result_text(value: Any, limit: int = MAX_RESULT) -> str:
             RecursionError,
         ):  # names that are no text, circles, lone surrogates
             text = str(value)
+    return _cut(text, limit)
+
+
+def _cut(text: str, limit: int) -> str:
     if len(text) > limit:
         text = f"{text[:limit]}\n[Cut: these are the first {limit:,} of {len(text):,} characters.]"
     return text.encode("utf-8", "replace").decode()  # lone surrogates could not be sent

@@ -13,11 +13,13 @@ from typing import Any
 import pytest
 
 from openrouter_app.engine.errors import OutputError, ToolSpecError
+from openrouter_app.engine.messages import ImagePart, TextPart
 from openrouter_app.engine.tools import (
     MAX_RESULT,
     Tool,
     ToolChoice,
     ToolSpec,
+    result_content,
     result_text,
     tool,
     tool_spec_of,
@@ -217,6 +219,20 @@ def test_spec_of_ones_own_with_a_function():
         joke.prepare({"setup": 5})
 
 
+def test_prepared_arguments_are_the_functions_own_to_change():
+    def sort(options: Any, items: list[Any], names: dict[str, Any]):
+        """Sort."""
+
+    arguments = {"options": {"a": {"b": 1}}, "items": [{"x": 1}], "names": {"n": [1]}}
+    before = json.dumps(arguments)
+    for made in (tool(sort), Tool(ToolSpec("sort"), sort)):
+        prepared = made.prepare(arguments)
+        prepared["options"]["a"].clear()
+        prepared["items"][0].clear()
+        prepared["names"]["n"].append(2)
+        assert json.dumps(arguments) == before
+
+
 def test_model_cannot_set_what_was_bound():
     def search(user: Any, query: str):
         return f"{query} for {user}"
@@ -273,6 +289,26 @@ def test_approval_is_asked_for_all_for_none_or_for_each():
     assert careful.asks_approval(careful.prepare({"amount": "99"})) is False
 
 
+def test_whoever_judges_a_call_does_not_change_it():
+    def pay(sums: list[int]): ...
+
+    careful = tool(pay, needs_approval=lambda arguments: arguments["sums"].clear() or True)
+    prepared = careful.prepare({"sums": [1]})
+    assert careful.asks_approval(prepared) is True
+    assert prepared == {"sums": [1]}
+
+
+async def test_approval_can_be_judged_by_an_async_function():
+    def pay(amount: int): ...
+
+    async def over_100(arguments):
+        await asyncio.sleep(0)
+        return arguments["amount"] > 100
+
+    careful = tool(pay, needs_approval=over_100)
+    assert [await careful.asks_approval({"amount": amount}) for amount in (99, 101)] == [False, True]
+
+
 def test_approval_that_cannot_be_judged_is_not_given():
     def pay(amount: Decimal): ...
 
@@ -310,6 +346,24 @@ def test_tool_that_cannot_work_is_refused_when_it_is_made(options, said):
     with pytest.raises(ToolSpecError) as raised:
         Tool(**{"spec": ToolSpec("a"), "function": print, **options})
     assert said in str(raised.value)
+
+
+def test_generator_functions_are_no_tools():
+    def numbers():
+        yield 1
+
+    async def later():
+        yield 1
+
+    class Counts:
+        def __call__(self):
+            yield 1
+
+    for function in (numbers, later, functools.partial(numbers), Counts()):
+        with pytest.raises(ToolSpecError, match="its function returns its result, such as a list"):
+            Tool(ToolSpec("numbers"), function)
+    with pytest.raises(TypeError, match="return what it yields, as a list"):
+        result_text(number for number in (1, 2))
 
 
 def test_function_without_a_signature_takes_all():
@@ -364,7 +418,7 @@ def circle():
 )
 def test_result_as_the_model_is_told_it(value, text):
     assert result_text(value) == text
-    assert refund.result_text(value) == text
+    assert refund.result(value) == text
 
 
 def test_long_result_is_cut_and_the_model_told_so():
@@ -372,6 +426,22 @@ def test_long_result_is_cut_and_the_model_told_so():
     assert result_text("x" * (MAX_RESULT + 1)).endswith(
         "[Cut: these are the first 200,000 of 200,001 characters.]"
     )
-    assert tool(lambda: None, name="a", max_result=3).result_text([1, 2]) == (
+    assert tool(lambda: None, name="a", max_result=3).result([1, 2]) == (
         "[1,\n[Cut: these are the first 3 of 5 characters.]"
     )
+
+
+def test_content_parts_stay_parts_and_their_texts_are_cut_together():
+    picture = ImagePart("https://example.com/a.png")
+    assert refund.result((TextPart("Look:"), picture)) == (TextPart("Look:"), picture)
+    assert refund.result([picture]) == refund.result(picture) == (picture,)
+    assert result_content((TextPart("abcd"), picture, TextPart("efg"), TextPart("h")), 6) == (
+        TextPart("abcd"),
+        picture,
+        TextPart("ef\n[Cut: these are the first 2 of 3 characters.]"),
+        TextPart("\n[Cut: these are the first 0 of 1 characters.]"),
+    )
+    assert result_content((TextPart("a\ud800b"),)) == (TextPart("a?b"),)
+    # beside anything else they are values like others
+    assert result_content([TextPart("a"), 1]) == '[{"type":"text","text":"a"},1]'
+    assert result_content(()) == "[]"

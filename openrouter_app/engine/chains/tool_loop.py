@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from decimal import Decimal
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
 from ..errors import OpenRouterError, OutputError, ToolError, UsageError
-from ..flows import Flow, Fork, Invoke, Next, pump
-from ..loops import LoopState, Reason, ToolFinished, ToolRunning, ids_of, unanswered, with_unique_id
+from ..flows import Flow, Fork, Invoke, Next, NoLoopHere, TimedOut, pump
+from ..loops import (
+    Limits,
+    LoopState,
+    Reason,
+    StepFinished,
+    ToolFinished,
+    ToolRunning,
+    ids_of,
+    settled,
+    unanswered,
+    with_unique_id,
+)
 from ..messages import (
-    Message,
+    AIMessage,
+    Content,
     Reply,
     Reset,
     ToolCall,
@@ -22,7 +35,6 @@ from ..messages import (
     ToolCallInvalid,
     ToolCallReady,
     ToolCallStarted,
-    ToolMessage,
 )
 from ..replies import ReplyBuilder
 from ..requests import messages_of
@@ -31,16 +43,10 @@ from .steps import Call, Step, Upstream, to_step
 
 log = logging.getLogger("openrouter_app.tools")
 
+PATIENCE = 10.0
+"""Seconds for what comes before a call: checking its arguments, asking whether a person must allow it."""
+
 _CALL_EVENTS = (ToolCallStarted, ToolCallDelta, ToolCallReady, ToolCallInvalid)
-
-
-class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a loop stops: model calls, tool calls, US dollars, seconds since it was begun or gone on with."""
-
-    steps: int = 10
-    calls: int = 50
-    cost: Decimal | None = None
-    deadline: float | None = None
 
 
 class ToolLoop(Step[LoopState]):
@@ -50,13 +56,13 @@ class ToolLoop(Step[LoopState]):
     loop.invoke("Will it rain in Boston?").text
 
     Plain functions among the tools are made into tools. The input is what a model takes, or a
-    `LoopState` to go on from. ``stream`` gives the events of every answer, `ToolRunning` and
-    `ToolFinished`, and last the `LoopState`; ``invoke`` that alone. After a stored history whose last
-    calls lack results, those are run first.
+    `LoopState` to go on from. ``stream`` gives the events of every answer, `StepFinished` behind each,
+    `ToolRunning` and `ToolFinished`, and last the `LoopState`; ``invoke`` that alone. After a stored
+    history whose last calls lack results, those are run first.
 
     Wrong arguments, unknown tools and failures go to the model as the call's result; it is told no more
-    of an exception than a `ToolError` says. A model's error is raised, with the `LoopState` so far as its
-    ``state``.
+    of an exception than a `ToolError` says. A model's error is raised, as is any other, with the
+    `LoopState` so far as its ``state``.
     """
 
     def __init__(
@@ -66,14 +72,16 @@ class ToolLoop(Step[LoopState]):
         *,
         max_steps: int = 10,
         max_calls: int = 50,
-        max_cost: Decimal | None = None,
+        max_cost: Decimal | float | str | None = None,
         deadline: float | None = None,
     ) -> None:
         self.model = to_step(model)
         self.tools = {made.name: made for made in map(_tool, tools)}
         if len(self.tools) != len(tools):
             raise UsageError("Two tools have the same name.")
-        self.limits = Limits(steps=max_steps, calls=max_calls, cost=max_cost, deadline=deadline)
+        self.limits = Limits.of(
+            max_steps=max_steps, max_calls=max_calls, max_cost=max_cost, deadline=deadline
+        )
 
     def flow(self, upstream: Upstream, call: Call) -> Flow:
         value = yield from upstream.value()
@@ -95,75 +103,72 @@ class _Run:
         self._tools = loop.tools
         self._limits = loop.limits
         self._call = call
-        self._decisions = dict(known.decisions)
-        self._is_answered = isinstance(value, LoopState) and known.reason == "finished" and known.steps > 0
-        self._messages: list[Message] = list(known.messages)
-        self._usage, self._steps, self._calls, self._errors = (
-            known.usage,
-            known.steps,
-            known.calls,
-            known.errors,
-        )
+        messages = settled(known.messages)
+        open_ids = {call.id for call in unanswered(messages)}
+        decisions = {id: decision for id, decision in known.decisions.items() if id in open_ids}
+        self._state = msgspec.structs.replace(known, messages=messages, decisions=decisions)
+        # Read from the history, not from the reason: somebody may have said something since.
+        last = messages[-1] if messages else None
+        self._is_answered = known.steps > 0 and isinstance(last, AIMessage) and not last.tool_calls
         self._due = float("inf")
         if loop.limits.deadline is not None:
             self._due = time.monotonic() + loop.limits.deadline
 
-    def state(self, reason: Reason, pending: Sequence[ToolCall] = ()) -> LoopState:
-        """Everything so far."""
-        return LoopState(
-            messages=tuple(self._messages),
-            reason=reason,
-            pending=tuple(pending),
-            decisions={
-                id: decision
-                for id, decision in self._decisions.items()
-                if id in {call.id for call in unanswered(self._messages)}
-            },
-            usage=self._usage,
-            steps=self._steps,
-            calls=self._calls,
-            errors=self._errors,
-        )
-
     def flow(self) -> Flow:
-        while not self._is_answered:
-            if calls := unanswered(self._messages):
-                if reason := self._reached(calls):
-                    yield self.state(reason, calls)
-                    return
-                waiting = yield from self._answer(calls)
-                if waiting:
-                    yield self.state("approval", waiting)
-                    return
-            elif reason := self._reached():
-                yield self.state(reason)
-                return
-            else:
-                yield from self._ask()
-        yield self.state("finished")
+        try:
+            yield from self._turns()
+        except Exception as error:
+            if isinstance(error, OpenRouterError) or not hasattr(error, "state"):
+                vars(error)["state"] = self._ended("error", unanswered(self._state.messages))
+            raise
 
-    def _reached(self, calls: Sequence[ToolCall] = ()) -> Reason | None:
+    def _turns(self) -> Flow:
+        while not self._is_answered:
+            calls = unanswered(self._state.messages)
+            if reason := self._reached(calls):
+                yield self._ended(reason, calls)
+                return
+            if not calls:
+                yield from self._ask()
+                continue
+            waiting = yield from self._answer(calls)
+            # Where there is more, that had no time to begin: the deadline is found to be reached.
+            if waiting and waiting == unanswered(self._state.messages):
+                yield self._ended("approval", waiting)
+                return
+        yield self._ended("finished")
+
+    def _ended(self, reason: Reason, pending: Sequence[ToolCall] = ()) -> LoopState:
+        """Everything so far."""
+        return msgspec.structs.replace(self._state, reason=reason, pending=tuple(pending))
+
+    def _add(self, event: Any) -> Any:
+        """Put what the event says into the history, and count it."""
+        self._state = self._state.after(event)
+        return event
+
+    def _reached(self, calls: Sequence[ToolCall]) -> Reason | None:
         """The limit that forbids to run these calls, or without any to ask the model."""
-        limits = self._limits
+        limits, state = self._limits, self._state
         if time.monotonic() >= self._due:
             return "deadline"
-        if limits.cost is not None and self._usage.cost is not None and self._usage.cost >= limits.cost:
+        if limits.are_spent(state.usage):
             return "cost"
-        if calls:
-            return "calls" if self._calls + len(calls) > limits.calls else None
-        return "steps" if self._steps >= limits.steps else None
+        if state.calls + len(calls) > limits.calls:
+            return "calls"
+        return "steps" if not calls and state.steps >= limits.steps else None
 
     def _ask(self) -> Flow:
         """One model call: its events out, its answer and its impossible calls into the history."""
-        builder, used = ReplyBuilder(), ids_of(self._messages)
+        builder, used = ReplyBuilder(), ids_of(self._state.messages)
         renamed: dict[str, str] = {}
         reply = None
 
         def take(event: Any) -> tuple[Any, ...]:
             nonlocal reply
             if isinstance(event, Reply):  # one answer of a step that adds up by itself
-                reply = _renamed(event, used, renamed)
-                return ()
+                reply = event = _renamed(event, used, renamed)
+                return (event,)
             if isinstance(event, _CALL_EVENTS):
                 event = with_unique_id(event, used, renamed)
             elif isinstance(event, Reset):
@@ -174,67 +179,66 @@ class _Run:
         options = {**self._call.options, "tools": [tool.spec for tool in self._tools.values()]}
         asked = Call(self._call.streaming, options, min(self._call.due, self._due))
         try:
-            yield from pump(self._model.flow(Upstream.of(tuple(self._messages)), asked), take)
-        except OpenRouterError as error:
+            yield from pump(self._model.flow(Upstream.of(self._state.messages), asked), take)
+        except OpenRouterError:
             if time.monotonic() >= self._due:
                 return  # the limit is found to be reached
-            error.state = self.state("error")
             raise
         if reply is None:
             raise UsageError("The loop's model step gave no answer: put a model there, without a parser.")
-        self._steps += 1
-        if reply.usage is not None:
-            self._usage = self._usage + reply.usage
         impossible = reply.invalid_tool_calls
         message = reply.message
         if impossible:
             # Each call needs a place in the history, so that its error can be told.
             empty = tuple(ToolCall(bad.id, bad.name, {}) for bad in impossible)
             message = msgspec.structs.replace(message, tool_calls=(*message.tool_calls, *empty))
-        self._messages.append(message)
-        for bad in impossible:
-            yield self._told(ToolFinished(bad.id, bad.name, bad.message, True))
+        refused = tuple(ToolFinished(bad.id, bad.name, bad.message, True) for bad in impossible)
+        yield self._add(StepFinished(message, reply.usage, refused))
+        yield from refused
         self._is_answered = not message.tool_calls
 
-    def _told(self, result: ToolFinished) -> ToolFinished:
-        """Put a result into the history, and count it."""
-        self._calls += 1
-        self._errors += result.is_error
-        self._messages.append(ToolMessage(result.content, result.id, result.is_error))
-        return result
-
-    def _answer(self, calls: Sequence[ToolCall]) -> Generator[Any, Any, list[ToolCall]]:
+    def _answer(self, calls: Sequence[ToolCall]) -> Generator[Any, Any, tuple[ToolCall, ...]]:
         """Run these calls, or refuse them; the result is those that wait for a person."""
         waiting: list[ToolCall] = []
         ready: list[_Ready] = []
         for call in calls:
-            tool, decision = self._tools.get(call.name), self._decisions.get(call.id)
+            tool, decision = self._tools.get(call.name), self._state.decisions.get(call.id)
             if decision is not None and not decision.approved:
                 why = f": {decision.reason}" if decision.reason else "."
-                yield self._told(ToolFinished(call.id, call.name, f"A person refused this call{why}", True))
+                yield self._add(ToolFinished(call.id, call.name, f"A person refused this call{why}", True))
                 continue
             if tool is None:
                 names = ", ".join(self._tools) or "none"
                 said = f"There is no tool of this name. There are: {names}."
-                yield self._told(ToolFinished(call.id, call.name, said, True))
+                yield self._add(ToolFinished(call.id, call.name, said, True))
                 continue
+            if time.monotonic() >= self._due:
+                continue  # whoever goes on from here runs it
             try:
-                named = yield Invoke(tool.prepare, call.arguments, timeout=tool.timeout)
-                if decision is None and (yield from _asks_approval(tool, named)):
+                named = yield _before(self._due, tool.prepare, call.arguments)
+                if decision is None and (yield from _asks_approval(tool, named, self._due)):
                     waiting.append(call)
                     continue
-            except (OutputError, TimeoutError) as error:
-                said = error.message if isinstance(error, OutputError) else "The arguments are too large."
-                yield self._told(ToolFinished(call.id, call.name, said, True))
+            except NoLoopHere:
+                raise
+            except TimedOut:
+                if time.monotonic() >= self._due:
+                    continue
+                failed = _Said("The arguments are too large.", True)
+            except OutputError as error:
+                failed = _Said(error.message, True)
+            except Exception as error:
+                failed = _failure(tool, error)
+            else:
+                ready.append((call, tool, named))
                 continue
-            ready.append((call, tool, named))
+            yield self._add(ToolFinished(call.id, call.name, *failed))
         for group in _groups(ready):
             flows = [(call.id, _run(call, tool, named, self._due)) for call, tool, named in group]
             branches = yield Fork(flows, limit=len(flows), here=True)
             while (found := (yield Next(branches))) is not None:
-                event = found[1]
-                yield self._told(event) if isinstance(event, ToolFinished) else event
-        return waiting
+                yield self._add(found[1])
+        return tuple(waiting)
 
 
 _Ready = tuple[ToolCall, Tool[..., Any], dict[str, Any]]
@@ -271,31 +275,104 @@ def _renamed(reply: Reply, used: set[str], renamed: dict[str, str]) -> Reply:
     )
 
 
-def _asks_approval(tool: Tool[..., Any], named: dict[str, Any]) -> Generator[Any, Any, bool]:
+class _Said(NamedTuple):
+    """What the model is told of a call."""
+
+    content: Content
+    is_error: bool = False
+
+
+def _before(due: float, function: Callable[..., Any], *arguments: Any) -> Invoke:
+    """The effect that calls what comes before a call."""
+    return Invoke(_without_exit, function, *arguments, timeout=_left(due, PATIENCE), keep_late=True)
+
+
+def _without_exit(function: Callable[..., Any], *arguments: Any) -> Any:
+    try:
+        return function(*arguments)
+    except SystemExit as error:  # a mistake to whoever wrote it, but on a loop the end of everybody's run
+        raise RuntimeError("SystemExit") from error
+
+
+def _left(due: float, most: float | None = None) -> float | None:
+    """Seconds until then, at most so many; None for any."""
+    left = min(max(due - time.monotonic(), 0.001), float("inf") if most is None else most)
+    return None if left == float("inf") else left
+
+
+def _asks_approval(tool: Tool[..., Any], named: dict[str, Any], due: float) -> Generator[Any, Any, bool]:
     if isinstance(tool.needs_approval, bool):
         return tool.needs_approval
     try:
-        return bool((yield Invoke(tool.asks_approval, named, timeout=tool.timeout)))
-    except Exception:
+        return bool((yield _before(due, tool.asks_approval, named)))
+    except NoLoopHere:
+        raise
+    except Exception as error:
+        if isinstance(error, TimedOut) and time.monotonic() >= due:
+            raise
         log.exception("whether a call of the tool %s needs approval could not be told: it does", tool.name)
         return True
 
 
 def _run(call: ToolCall, tool: Tool[..., Any], named: dict[str, Any], due: float) -> Flow:
-    """One call: `ToolRunning`, then `ToolFinished`."""
-    timeout = tool.timeout
-    if due < float("inf"):
-        left = max(due - time.monotonic(), 0.001)
-        timeout = left if timeout is None else min(timeout, left)
+    """One call: `ToolRunning`, then `ToolFinished`; neither where its time is over before it begins."""
+    if time.monotonic() >= due:
+        return
     yield ToolRunning(call.id, call.name)
+    begun = time.monotonic()
+    if begun >= due:  # whoever reads took that long
+        return
+    ends = due if tool.timeout is None else min(due, begun + tool.timeout)
+    run = _awaited if tool.is_async else _called
     try:
-        value = yield Invoke(tool.function, named=named, timeout=timeout)
-        said, is_error = tool.result_text(value), False
-    except ToolError as error:
-        said, is_error = error.message, True
-    except TimeoutError:
-        said, is_error = f"The tool took longer than {timeout:g} seconds.", True
-    except Exception:
-        log.exception("the tool %s failed", call.name)
-        said, is_error = "The tool failed.", True
-    yield ToolFinished(call.id, call.name, said, is_error)
+        said = yield Invoke(run, tool, named, timeout=_left(ends), keep_late=True)
+        if not isinstance(said, _Said):
+            if said is None or isinstance(said, (str, int, float)):
+                said = _told(tool, said)
+            else:  # off the loop, where a Django query may be made of it
+                said = yield Invoke(_told, tool, said, timeout=_left(ends), keep_late=True)
+    except NoLoopHere:
+        raise  # nothing is wrong with the tool
+    except TimedOut:
+        why = (
+            "was cut short: the time is over" if ends == due else f"took longer than {tool.timeout:g} seconds"
+        )
+        said = _Said(f"The tool {why}.", True)
+    except Exception as error:
+        said = _failure(tool, error)
+    yield ToolFinished(call.id, call.name, *said)
+
+
+# What the function raises becomes a result right where it runs: beyond it nobody could tell that from an
+# error of the driver's.
+
+
+def _called(tool: Tool[..., Any], named: dict[str, Any]) -> Any:
+    """The function's result as the model is told it, or what is to be awaited for it."""
+    try:
+        value = tool.function(**named)
+    except (Exception, SystemExit) as error:
+        return _failure(tool, error)
+    return value if inspect.isawaitable(value) else _told(tool, value)
+
+
+async def _awaited(tool: Tool[..., Any], named: dict[str, Any]) -> Any:
+    """The async function's result."""
+    try:
+        return await tool.function(**named)
+    except (Exception, SystemExit) as error:
+        return _failure(tool, error)
+
+
+def _told(tool: Tool[..., Any], value: Any) -> _Said:
+    try:
+        return _Said(tool.result(value))
+    except (Exception, SystemExit) as error:
+        return _failure(tool, error)
+
+
+def _failure(tool: Tool[..., Any], error: BaseException) -> _Said:
+    if isinstance(error, ToolError):
+        return _Said(error.message, True)
+    log.error("the tool %s failed", tool.name, exc_info=error)
+    return _Said("The tool failed.", True)
