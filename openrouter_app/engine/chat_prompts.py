@@ -19,7 +19,7 @@ from .messages import (
     SystemMessage,
     text_of,
 )
-from .prompts import MAX_TEMPLATE, PromptTemplate
+from .prompts import MAX_TEMPLATE, PromptTemplate, check_name
 
 MAX_MEDIA = 50_000_000
 """Characters of a URL or of sound in a content part: both may hold all bytes."""
@@ -104,18 +104,27 @@ def prompt_row(role: str, template: str | Sequence[Part], custom_role: str = "")
     """A row from its role and template: ``("human", "{text}")``, ``("human", [TextPart(...), ...])``, or
     ``("messages_placeholder", "history")``, where the text is a variable's name.
 
-    Raises `TemplateError` for an unknown role, a nameless placeholder, a ``custom`` row without a role.
+    Raises `TemplateError` for an unknown role, a placeholder without a usable name, a ``custom`` row
+    without a role, and what is neither text nor parts.
     """
     if role in _PLACEHOLDERS:
         if not isinstance(template, str) or not template.strip():
             raise TemplateError("A messages placeholder needs the name of its variable.")
+        if "{" in template or "}" in template:
+            raise TemplateError(f"Write the placeholder's name without braces, not '{template}'.")
+        check_name(template)
         return _PLACEHOLDERS[role](template)
     if role == "custom" and not custom_role:
         raise TemplateError("A custom message needs its role: give custom_role.")
     if role not in _MESSAGES and role != "custom":
         known = ", ".join([*_MESSAGES, "custom", *_PLACEHOLDERS])
         raise TemplateError(f"There is no role '{role}'. Use one of {known}.")
-    made = PromptTemplate(template) if isinstance(template, str) else PartsTemplate(template)
+    if isinstance(template, str):
+        made: PromptTemplate | PartsTemplate = PromptTemplate(template)
+    elif isinstance(template, (list, tuple)) and all(isinstance(part, Part) for part in template):
+        made = PartsTemplate(template)
+    else:
+        raise TemplateError(f"A template is a text or a list of content parts, not {template!r:.80}.")
     return PromptMessage(role, made, custom_role if role == "custom" else "")
 
 

@@ -99,6 +99,12 @@ def _variable_name(template: str, start: int) -> tuple[str, int]:
     raise TemplateError(why, position=start)
 
 
+def check_name(name: str) -> None:
+    """Raise `TemplateError` for a name that no variable can have."""
+    if name in _RESERVED:
+        raise TemplateError(f"'{name}' is reserved. Call the variable something else.")
+
+
 def _place(template: str, position: int) -> str:
     line = template.count("\n", 0, position) + 1
     column = position - template.rfind("\n", 0, position)

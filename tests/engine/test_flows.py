@@ -64,3 +64,14 @@ async def test_leaving_early_closes_the_flow(wrap):
         assert await anext(driven) == 1
         await driven.aclose()
     assert closed == [True]
+
+
+def test_stop_iteration_of_what_takes_the_items_is_no_end_of_the_flow():
+    rest = iter("a")
+
+    def flow():
+        yield 1
+        yield 2
+
+    with pytest.raises(RuntimeError, match="StopIteration"):
+        list(pump(flow(), lambda item: (next(rest),)))

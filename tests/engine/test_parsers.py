@@ -15,6 +15,7 @@ from openrouter_app.engine.chains.parsers import JsonOutputParser, StringOutputP
 from openrouter_app.engine.chains.steps import Call, Upstream
 from openrouter_app.engine.chat_prompts import PromptValue
 from openrouter_app.engine.errors import InputError, OutputError
+from openrouter_app.engine.loops import LoopState, ToolFinished, ToolRunning
 from openrouter_app.engine.messages import (
     AIMessage,
     HumanMessage,
@@ -441,3 +442,29 @@ async def test_one_chain_serves_many_tasks():
 def test_parsers_say_what_they_are():
     chain = StringOutputParser() | ToolsOutputParser() | JsonOutputParser()
     assert repr(chain) == "StringOutputParser() | ToolsOutputParser() | JsonOutputParser()"
+
+
+class NoAnswer(msgspec.Struct):
+    name: str
+
+
+@pytest.mark.parametrize("verb", ["invoke", "stream"])
+async def test_r3_what_is_no_answer_is_refused_by_its_type(verb):
+    for parser in (JsonOutputParser(), ToolsOutputParser()):
+        for wrong in (NoAnswer("a"), PromptValue(()), {"a": 1}, 3):
+            answer = await faces(lambda parser=parser, wrong=wrong: Says(wrong) | parser, "x", verb)
+            assert answer[0] is InputError
+            assert type(wrong).__name__ in answer[1]
+    assert (await faces(lambda: Says("text") | ToolsOutputParser(), "x", verb))[0] is InputError
+    text = await faces(lambda: Says(NoAnswer("a")) | StringOutputParser(), "x", verb)
+    assert "".join(text) == "NoAnswer(name='a')"
+
+
+@pytest.mark.parametrize("verb", ["invoke", "stream"])
+async def test_parsers_pass_over_what_a_tool_loop_says_beside_its_answers(verb):
+    state = LoopState(messages=())
+    events = (ToolRunning("c1", "f"), ToolFinished("c1", "f", "3"), TextDelta('"3"'), FINISHED, state)
+    assert await faces(lambda: Says(*events) | JsonOutputParser(), "x", "invoke") == "3"
+    assert "".join(await faces(lambda: Says(*events) | StringOutputParser(), "x", verb)) == '"3"'
+    calls = await faces(lambda: Says(*events) | ToolsOutputParser(), "x", verb)
+    assert calls == ([] if verb == "invoke" else [[]])

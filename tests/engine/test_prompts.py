@@ -363,3 +363,24 @@ def test_content_parts_are_templates():
     assert str(value) == "Human: What is on it?"
     with pytest.raises(InputError):
         prompt.invoke({**values, "what": "x" * MAX_TEMPLATE})
+
+
+@pytest.mark.parametrize(
+    ("rows", "why"),
+    [
+        ([HumanMessage("x")], "pairs of a role and a template"),
+        (["human"], "pairs of a role and a template"),
+        ([("human", ["x"])], "a text or a list of content parts"),
+        ([("human", None)], "a text or a list of content parts"),
+        ([("messages_placeholder", "{history}")], "without braces"),
+        ([("message_placeholder", "stop")], "reserved"),
+    ],
+)
+def test_rows_that_are_none_are_refused_with_a_sentence(rows, why):
+    with pytest.raises(TemplateError, match=why):
+        ChatPromptTemplate.from_templates(rows)
+
+
+def test_one_template_takes_partial_variables():
+    prompt = ChatPromptTemplate.from_template("{a}{b}", partial_variables={"a": "x"})
+    assert prompt.variables == ("b",)

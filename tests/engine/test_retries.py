@@ -6,7 +6,12 @@ import time
 
 import pytest
 
-from openrouter_app.engine.chains import FunctionStep, StringOutputParser
+from openrouter_app.engine.chains import (
+    ChatOpenRouter,
+    ChatPromptTemplate,
+    FunctionStep,
+    StringOutputParser,
+)
 from openrouter_app.engine.chains.retries import Fallbacks, Retry
 from openrouter_app.engine.chains.steps import Call, Upstream
 from openrouter_app.engine.errors import CreditError, InputError, RateLimitError, UpstreamError, UsageError
@@ -173,3 +178,45 @@ def test_steps_say_what_they_are():
     for make in (lambda: Retry(Says(), 0), lambda: Fallbacks([]), lambda: Fallbacks([3])):
         with pytest.raises(UsageError):
             make()
+
+
+async def test_a_wait_of_more_than_a_minute_is_not_waited_for():
+    far = RateLimitError("come back tomorrow", retry_after=3600)
+    assert pauses(Says(far).with_retry(3)) == ([], far)
+    assert pauses(Says(DOWN).with_retry(2, delays=[90], jitter=False))[0] == [90]  # that was asked for here
+
+
+class OfMyOwn(UpstreamError):
+    def __init__(self, message, *, table):
+        super().__init__(message)
+        self.table = table
+
+
+async def test_when_all_fail_the_first_error_keeps_its_kind_and_says_of_the_others():
+    first, second = OfMyOwn("down", table=7), ValueError("broken")
+    try:
+        Says(first).with_fallbacks(Says(second)).invoke("x")
+    except OfMyOwn as error:
+        assert (str(error), error.table) == ("All 2 steps failed. First error: down", 7)
+        assert error.__cause__ is first
+        assert error.__notes__ == ["Step 2 failed, too: ValueError('broken')"]
+    try:
+        Says(second).with_fallbacks(Says(first)).invoke("x")
+    except ValueError as error:
+        assert error is second
+        assert error.__notes__ == ["Step 2 failed, too: OfMyOwn('down')"]
+
+
+async def test_reset_names_the_model_that_begins_now():
+    def asking(model):
+        return ChatPromptTemplate.from_template("{x}") | ChatOpenRouter(model=model) | StringOutputParser()
+
+    def resets(second):
+        flow = (
+            Says("a", DOWN).with_fallbacks(second, reset=True).flow(Upstream.of({"x": "x"}), Call(True, {}))
+        )
+        return next(item for item in flow if isinstance(item, Reset))
+
+    assert resets(asking("a/b")) == Reset("a/b")
+    assert resets(asking("a/b").bind(model="c/d")) == Reset("c/d")
+    assert resets(Says("x")) == Reset("")

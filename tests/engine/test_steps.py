@@ -472,3 +472,30 @@ async def test_reset_passes_the_steps_that_are_no_parsers():
     items = [{"a": "lost"}, Reset(), {"a": "kept"}]
     assert ParallelMap({"a": StringOutputParser()}).reduce(items) == {"a": "kept"}
     assert await faces(lambda: broken | StringOutputParser() | len, "x", "invoke") == 4
+
+
+@pytest.mark.parametrize("verb", ["invoke", "stream"])
+async def test_generator_function_in_a_pipe_is_given_all_items(verb):
+    for function in (counted, acounted):
+        answer = await faces(lambda function=function: Says(*"world") | function, "x", verb)
+        assert answer == (5 if verb == "invoke" else [5])
+
+
+def test_mistakes_in_a_chain_are_said_where_they_are_made():
+    for make, why in (
+        (lambda: Says("x") | StringOutputParser, r"write StringOutputParser\(...\)"),
+        (lambda: FunctionStep(3), "A function is needed here"),
+        (lambda: Router(3), "A function is needed here"),
+        (lambda: Branch(len, default=len), "pairs of a condition and a step"),
+        (lambda: Says("x").batch(["a"], max_concurrency=None), "a number from 1 on"),
+    ):
+        with pytest.raises(UsageError, match=why):
+            make()
+
+
+def test_batch_takes_any_iterable_and_no_options():
+    assert Says("x").batch((letter for letter in "ab"), None) == ["x", "x"]
+
+
+def test_map_with_keys_that_are_no_text_says_what_it_is():
+    assert repr(ParallelMap({1: len})) == "ParallelMap(1)"

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ..chat_prompts import MessagePlaceholder, MessagesPlaceholder, PromptValue, Row, format_rows, prompt_row
-from ..errors import InputError
+from ..errors import InputError, TemplateError
 from ..flows import Flow
 from ..messages import Part
 from ..prompts import check_variables, without
@@ -43,13 +43,19 @@ class ChatPromptTemplate(Step[PromptValue]):
         ``message_placeholder`` or ``messages_placeholder`` the text names a variable that holds one
         message or a list of them.
         """
-        made = (prompt_row(role, template, custom_role) for role, template in rows)
+        made = []
+        for row in rows:
+            if not isinstance(row, (list, tuple)) or len(row) != 2:
+                raise TemplateError(f"A prompt is made of pairs of a role and a template, not {row!r:.80}.")
+            made.append(prompt_row(*row, custom_role))
         return cls(made, partial_variables=partial_variables)
 
     @classmethod
-    def from_template(cls, template: str) -> ChatPromptTemplate:
+    def from_template(
+        cls, template: str, *, partial_variables: Mapping[str, Any] | None = None
+    ) -> ChatPromptTemplate:
         """From one template: a single human message."""
-        return cls.from_templates([("human", template)])
+        return cls.from_templates([("human", template)], partial_variables=partial_variables)
 
     @property
     def variables(self) -> tuple[str, ...]:
