@@ -15,9 +15,14 @@ class OpenRouterAppConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        """Register the system checks, and let the engine ask this site's settings."""
+        """Register the system checks, let the engine ask this site's settings, and keep its threads tidy."""
+        from django.db import connections
+
         from . import checks  # noqa: F401
         from .conf import engine_defaults
         from .engine.defaults import set_defaults
+        from .engine.threads import at_thread_end
 
         set_defaults(engine_defaults)
+        # Tools and functions of chains that run in threads may use the database there.
+        at_thread_end(connections.close_all)

@@ -7,6 +7,7 @@ stop name resolution for the whole process; and it is joined at exit.
 from __future__ import annotations
 
 import contextvars
+import logging
 import queue
 import threading
 from collections.abc import Callable
@@ -16,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import asyncio
+
+log = logging.getLogger("openrouter_app.threads")
 
 _at_end: list[Callable[[], object]] = []
 
@@ -28,7 +31,10 @@ def at_thread_end(function: Callable[[], object]) -> None:
 def end_thread() -> None:
     """What a thread of the engine calls last."""
     for function in _at_end:
-        function()
+        try:
+            function()
+        except Exception:
+            log.exception("what closes something at a thread's end failed")
 
 
 class Worker:
