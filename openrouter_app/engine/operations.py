@@ -60,3 +60,10 @@ def apply(root: Any, operations: Iterable[Operation]) -> Any:
             parent[key] = operation["value"]
         root = holder[""]
     return root
+
+
+def copied(value: Any) -> Any:
+    """An independent copy of a JSON value."""
+    if isinstance(value, dict):
+        return {key: copied(member) for key, member in value.items()}
+    return [copied(item) for item in value] if isinstance(value, list) else value

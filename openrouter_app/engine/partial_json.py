@@ -29,7 +29,7 @@ from json.decoder import scanstring  # type: ignore[attr-defined]
 from typing import Any, NoReturn, TypeAlias
 
 from .errors import PartialJSONError
-from .operations import MISSING, Operation
+from .operations import MISSING, Operation, copied
 
 MAX_LENGTH = 1_000_000
 MAX_DEPTH = 128
@@ -199,7 +199,7 @@ class PartialJSON:
 
     def snapshot(self) -> Any:
         """An independent copy of `value`, at the cost of all of it."""
-        return _copy(self.value)
+        return copied(self.value)
 
     @property
     def open(self) -> str | None:
@@ -297,7 +297,7 @@ class PartialJSON:
 
     def _end_value(self, value: Any) -> None:
         if len(self._prefixes) == len(self._stack):  # else it is added with the container it is in
-            self._operations.append({"op": "add", "path": self._next_path(), "value": _copy(value)})
+            self._operations.append({"op": "add", "path": self._next_path(), "value": copied(value)})
         self._state = self._stack[-1][1]
 
     def _add_containers(self) -> None:
@@ -308,7 +308,7 @@ class PartialJSON:
                 container = container[:-1] if isinstance(container, list) else {**container, key: None}
                 if isinstance(container, dict) and next(reversed(container)) == key:
                     del container[key]  # else it came before, and keeps its place
-            self._operations.append({"op": "add", "path": path, "value": _copy(container)})
+            self._operations.append({"op": "add", "path": path, "value": copied(container)})
             self._prefixes.append(path + "/")
 
     def _tell(self) -> None:
@@ -368,9 +368,3 @@ def complete(text: str, *, max_length: int = MAX_LENGTH) -> Any:
         return parser.close()
     except Exception:  # the library raises nearly anything, RecursionError too
         return None
-
-
-def _copy(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _copy(member) for key, member in value.items()}
-    return [_copy(item) for item in value] if isinstance(value, list) else value

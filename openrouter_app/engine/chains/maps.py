@@ -13,7 +13,7 @@ from .upstream import Member, Members, Upstream, added_up_members
 
 
 class ParallelMap(Step[dict[str, Any]]):
-    """Each step on the same input, at the same time: ``{"joke": chain, "poem": other} | combine``.
+    """Each step on the same input, at the same time: ``{"text": Passthrough(), "style": guess} | prompt``.
 
     ``invoke`` gives a dict with each step's result; ``stream`` dicts of one key, as the steps' items
     come. The first error ends the others.

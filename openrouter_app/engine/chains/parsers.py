@@ -35,7 +35,7 @@ from ..messages import (
     ToolCallStarted,
     text_of,
 )
-from ..operations import MISSING, Operation, apply
+from ..operations import MISSING, Operation, apply, copied
 from ..replies import since_reset
 from .steps import Call, Step, Upstream
 
@@ -151,15 +151,7 @@ class _Calls:
         if all(self.shown.get(call.id) == call for call in calls):
             return ()
         self.shown.update((call.id, call) for call in calls)
-        return ([ToolCall(c.id, c.name, _copied(c.arguments)) for c in self.shown.values()],)
-
-
-def _copied(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _copied(member) for key, member in value.items()}
-    if isinstance(value, list):
-        return [_copied(member) for member in value]
-    return value
+        return ([ToolCall(c.id, c.name, copied(c.arguments)) for c in self.shown.values()],)
 
 
 class JsonOutputParser(Step[Any]):
