@@ -20,6 +20,7 @@ import msgspec
 
 from .errors import ToolSpecError
 from .messages import Content, Part, TextPart
+from .operations import copied
 
 if TYPE_CHECKING:
     from .signatures import Signature
@@ -214,7 +215,7 @@ class Tool(Generic[P, R]):
         from .validation import validate_arguments
 
         validate_arguments(self.spec.input_json_schema, arguments)
-        arguments = copy.deepcopy(arguments)  # the call's stand in the history, which goes to the model again
+        arguments = copied(arguments)  # the call's stand in the history, which goes to the model again
         if self.signature is not None:
             return self.signature.arguments(arguments)
         return keyword_arguments(self.function, arguments)
