@@ -325,7 +325,7 @@ async def test_loop_pauses_before_a_call_that_needs_approval_and_hands_out_what_
 
 
 @pytest.mark.parametrize("approved", [True, False])
-async def test_paused_loop_goes_on_in_another_process_without_repeating_a_call(approved):
+async def test_stored_loop_goes_on_without_repeating_a_call(approved):
     ran = []
 
     @tool

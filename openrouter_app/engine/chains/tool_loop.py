@@ -222,7 +222,7 @@ class _Run:
             except NoLoopHere:
                 raise
             except TimedOut:
-                if time.monotonic() >= self._due:
+                if _was(self._due):
                     continue
                 failed = _Said("The arguments are too large.", True)
             except OutputError as error:
@@ -300,6 +300,11 @@ def _left(due: float, most: float | None = None) -> float | None:
     return None if left == float("inf") else left
 
 
+def _was(due: float) -> bool:
+    """Whether that is what timed out: a loop's clock may be a little ahead."""
+    return time.monotonic() >= due - 0.02
+
+
 def _asks_approval(tool: Tool[..., Any], named: dict[str, Any], due: float) -> Generator[Any, Any, bool]:
     if isinstance(tool.needs_approval, bool):
         return tool.needs_approval
@@ -308,7 +313,7 @@ def _asks_approval(tool: Tool[..., Any], named: dict[str, Any], due: float) -> G
     except NoLoopHere:
         raise
     except Exception as error:
-        if isinstance(error, TimedOut) and time.monotonic() >= due:
+        if isinstance(error, TimedOut) and _was(due):
             raise
         log.exception("whether a call of the tool %s needs approval could not be told: it does", tool.name)
         return True
