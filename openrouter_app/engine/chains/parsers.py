@@ -17,7 +17,7 @@ from ..chat_prompts import PromptValue
 from ..errors import InputError, OutputError
 from ..flows import Flow, pump
 from ..json_text import JSONText
-from ..loops import LoopState, ToolFinished, ToolRunning
+from ..loops import LoopState, StepFinished, ToolFinished, ToolRunning
 from ..messages import (
     AIMessage,
     Event,
@@ -39,7 +39,7 @@ from ..operations import MISSING, Operation, apply, copied
 from ..replies import since_reset
 from .steps import Call, Step, Upstream
 
-EVENTS = (*get_args(Event), ToolRunning, ToolFinished, LoopState)
+EVENTS = (*get_args(Event), ToolRunning, ToolFinished, StepFinished, LoopState)
 """What a model, or a tool loop, says beside what a parser looks for."""
 
 
@@ -244,6 +244,7 @@ class JsonRun:
                 self._last = b""
                 return (item,)
             case Reply(message, reason):
+                self.clear()
                 self._reason = reason
                 return self.take(message)
             case AIMessage(content, refusal=refusal):
