@@ -23,42 +23,58 @@ if TYPE_CHECKING:
 def make_transport(tls: ssl.SSLContext, max_connections: int, keepalive: float) -> httpx.AsyncBaseTransport:
     """A transport with these TLS settings, connections at most, and seconds an idle one is kept."""
 
-    def session() -> aiohttp.ClientSession:
-        connector = aiohttp.TCPConnector(ssl=tls, limit=max_connections, keepalive_timeout=keepalive)
-        opening = aiohttp.TraceConfig()
-        opening.on_connection_create_start.append(_mark_new)
-        return aiohttp.ClientSession(
-            connector=connector,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            trace_configs=[opening],
-            trust_env=False,
-            auto_decompress=False,
-        )
+    def transport(kind: type[httpx_aiohttp.AiohttpTransport], **connections: Any) -> Any:
+        def session() -> aiohttp.ClientSession:
+            opening = aiohttp.TraceConfig()
+            opening.on_connection_create_start.append(_tell_new)
+            return aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(ssl=tls, limit=max_connections, **connections),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                trace_configs=[opening],
+                trust_env=False,
+                auto_decompress=False,
+            )
 
-    return _Transport(client=session, verify=tls, trust_env=False)
+        return kind(client=session, verify=tls, trust_env=False)
+
+    made: _Transport = transport(_Transport, keepalive_timeout=keepalive)
+    made.fresh = transport(httpx_aiohttp.AiohttpTransport, force_close=True)
+    return made
 
 
-_is_new: ContextVar[bool] = ContextVar("openrouter_connection_is_new")
+_trace: ContextVar[Any] = ContextVar("openrouter_trace")
 
 
-async def _mark_new(*_: Any) -> None:
-    _is_new.set(True)
+async def _tell_new(*_: Any) -> None:
+    await _trace.get()("connection.connect_tcp.started", {})
+
+
+async def _untraced(event: str, info: Any) -> None:
+    pass
 
 
 class _Transport(httpx_aiohttp.AiohttpTransport):
+    """Tells as httpcore does whether a connection is new, and takes the extension ``fresh``
+    (`connections.Opening`).
+    """
+
+    fresh: httpx_aiohttp.AiohttpTransport
+
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        while True:
-            _is_new.set(False)
-            try:
-                with _only_httpx_errors():
-                    response = await super().handle_async_request(request)
-            except httpx.RemoteProtocolError:
-                # A kept connection that the server had closed by then: see `connections.Opening`.
-                if _is_new.get():
-                    raise
+        trace = request.extensions.get("trace", _untraced)
+        _trace.set(trace)
+        await trace("connection.wanted", {})
+        with _only_httpx_errors():
+            if "fresh" in request.extensions:
+                response = await self.fresh.handle_async_request(request)
             else:
-                response.stream = _Stream(response.stream)
-                return response
+                response = await super().handle_async_request(request)
+        response.stream = _Stream(response.stream)
+        return response
+
+    async def aclose(self) -> None:
+        await super().aclose()
+        await self.fresh.aclose()
 
 
 class _Stream(httpx.AsyncByteStream):
@@ -93,6 +109,8 @@ def _httpx_error(error: BaseException) -> httpx.HTTPError:
         (aiohttp.ConnectionTimeoutError, httpx.ConnectTimeout),
         (TimeoutError, httpx.ReadTimeout),
         (aiohttp.ClientConnectorError, httpx.ConnectError),
+        (aiohttp.ServerDisconnectedError, httpx.ReadError),
+        (OSError, httpx.ReadError),
     )
     for kind, ours in kinds:
         if isinstance(error, kind):

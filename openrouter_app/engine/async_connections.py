@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import Any
 
 from .client import Request, async_client, httpx
-from .connections import LINGER, Opening, broken, build, unopened
+from .connections import LINGER, Opening, broken, build, headers_of, unopened
 from .inflate import Inflater
 
 
@@ -22,7 +22,7 @@ class AsyncConnection:
 
     def __init__(self, response: httpx.Response) -> None:
         self.status = response.status_code
-        self.headers = response.headers
+        self.headers = headers_of(response)
         self._response = response
         self._raw: AsyncIterator[bytes] = aiter(response.stream)  # type: ignore[arg-type]
         encoding = response.headers.get("content-encoding", "")
@@ -37,13 +37,15 @@ class AsyncConnection:
     async def finish(self) -> None:
         """Read what ends the body, so that the connection can be used again, and give it back.
 
-        A server that does not end it soon loses the connection instead.
+        A server that does not end it soon loses the connection instead, and so does who is cancelled.
         """
-        with suppress(httpx.HTTPError, TimeoutError):
-            async with asyncio.timeout(LINGER):
-                async for _ in self._raw:
-                    pass
-        await self.close()
+        try:
+            with suppress(httpx.HTTPError, TimeoutError):
+                async with asyncio.timeout(LINGER):
+                    async for _ in self._raw:
+                        pass
+        finally:
+            await self.close()
 
     async def close(self) -> None:
         """Give the connection back, or close it where bytes are still to come."""
@@ -53,16 +55,22 @@ class AsyncConnection:
 async def open_async(request: Request, due: float) -> AsyncConnection:
     """Send the request and read the answer's head. Raises a `TransportError`."""
     client = async_client()
+    opening = Opening(due)
     while True:
-        sent, opening = build(client, request, due), Opening()
-        sent.extensions["trace"] = opening.atrace
+        sent, failure = build(client, request, due), None
+        sent.extensions.update(opening.extensions(opening.atrace))
         try:
             response = await client.send(sent, stream=True)
         except httpx.HTTPError as error:
-            if not opening.was_stale(error):
-                raise unopened(error) from None
+            failure = None if opening.is_to_be_sent_again(error) else unopened(error)
+        except BaseException:
+            if opening.stream is not None:  # httpcore leaves one open that is cancelled in its TLS handshake
+                await opening.stream.aclose()
+            raise
         else:
             return AsyncConnection(response)
+        if failure is not None:
+            raise failure
 
 
 def _async_inflated(encoding: str, raw: AsyncIterator[bytes]) -> Callable[[], Coroutine[Any, Any, bytes]]:
@@ -71,6 +79,7 @@ def _async_inflated(encoding: str, raw: AsyncIterator[bytes]) -> Callable[[], Co
     async def following() -> bytes:
         while not (data := inflater.take()):
             inflater.feed(await anext(raw))
+        await asyncio.sleep(0)  # a few bytes may hold many pieces: the others have their turn in between
         return data
 
     return following

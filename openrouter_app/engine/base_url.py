@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ipaddress import ip_address
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from .errors import ConfigurationError
 from .failures import redact
@@ -14,8 +14,14 @@ def check_base_url(base_url: str, *, allow_insecure: bool = False) -> str:
 
     Raises `ConfigurationError` for anything but https, or plain http to a loopback address.
     """
-    parts = urlsplit(base_url)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+    parts = _parts(base_url)
+    if (
+        parts is None
+        or parts.scheme not in ("http", "https")
+        or not parts.hostname
+        or parts.query
+        or parts.fragment
+    ):
         raise ConfigurationError(
             f"'{redact(base_url)}' is no base URL. Give a full prefix such as 'https://openrouter.ai/api/v1'."
         )
@@ -27,6 +33,16 @@ def check_base_url(base_url: str, *, allow_insecure: bool = False) -> str:
             "ALLOW_INSECURE_BASE_URL if that network is yours."
         )
     return base_url.rstrip("/")
+
+
+def _parts(base_url: str) -> SplitResult | None:
+    """Its parts; None where it, or its port, cannot be read."""
+    try:
+        parts = urlsplit(base_url)
+        _ = parts.port
+    except ValueError:
+        return None
+    return parts
 
 
 def is_loopback(host: str) -> bool:

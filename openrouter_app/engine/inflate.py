@@ -7,31 +7,34 @@ choice, so no more than a piece is ever held.
 from __future__ import annotations
 
 import zlib
+from typing import Any
 
 from .errors import UpstreamError
 from .failures import redact
 
 PIECE = 65_536
-_ENCODINGS = {"gzip": 31, "x-gzip": 31, "deflate": 47}
+_KNOWN = frozenset({"gzip", "x-gzip", "deflate"})
+_GZIP, _ZLIB, _RAW = 31, 15, -15
+"""What `zlib` calls the formats. Servers mean either of the last two by "deflate"."""
 
 
 class Inflater:
     """``feed(bytes)``, then ``take()`` until it answers nothing.
 
-    Raises `UpstreamError` for an encoding other than gzip and deflate, and for bytes that are none.
+    Raises `UpstreamError` for an encoding other than gzip and deflate, and for bytes that are none,
+    those behind a compressed stream's end included. More gzip streams may follow the first.
     """
 
     def __init__(self, encoding: str) -> None:
-        name = encoding.strip().lower()
-        self._is_plain = name == "identity"
+        self._name = encoding.strip().lower()
+        self._is_plain = self._name == "identity"
         self._waiting = b""
-        if self._is_plain:
-            return
-        if name not in _ENCODINGS:
+        self._stream: Any = None
+        if not self._is_plain and self._name not in _KNOWN:
             raise UpstreamError(
-                "The provider compressed its answer in a way nobody asked for.", detail=redact(name[:100])
+                "The provider compressed its answer in a way nobody asked for.",
+                detail=redact(self._name[:100]),
             )
-        self._stream = zlib.decompressobj(wbits=_ENCODINGS[name])
 
     def feed(self, data: bytes) -> None:
         """More of what was sent."""
@@ -43,10 +46,27 @@ class Inflater:
             data, self._waiting = self._waiting, b""
             return data
         try:
-            data = self._stream.decompress(self._waiting, PIECE)
+            return self._inflated()
         except zlib.error as error:
-            raise UpstreamError(
-                "The provider's compressed answer is broken. Try again.", detail=str(error)
-            ) from None
-        self._waiting = self._stream.unconsumed_tail
+            reason = str(error)
+        raise UpstreamError("The provider's compressed answer is broken. Try again.", detail=reason)
+
+    def _inflated(self) -> bytes:
+        data = b""
+        while self._waiting and not data:
+            if self._stream is None and (len(self._waiting) > 1 or self._name != "deflate"):
+                self._stream = zlib.decompressobj(wbits=self._format())
+            if self._stream is None:
+                break
+            data = self._stream.decompress(self._waiting, PIECE)
+            self._waiting = self._stream.unconsumed_tail
+            if self._stream.eof:
+                # What follows is another stream or rubbish; zlib would collect it without a limit.
+                self._waiting, self._stream = self._stream.unused_data, None
         return data
+
+    def _format(self) -> int:
+        if self._name != "deflate" or self._waiting.startswith(b"\x1f\x8b"):
+            return _GZIP
+        is_zlib = self._waiting[0] & 15 == 8 and int.from_bytes(self._waiting[:2]) % 31 == 0
+        return _ZLIB if is_zlib else _RAW

@@ -7,6 +7,7 @@ the others, and shuts down the socket of each that has passed.
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from typing import Protocol
@@ -20,7 +21,8 @@ class Waiting(Protocol):
 
     due: float
 
-    def abort(self) -> None: ...
+    def abort(self) -> None:
+        """Wake them. Must not wait: the watchdog's lock is held meanwhile."""
 
 
 _waiting: set[Waiting] = set()
@@ -34,7 +36,7 @@ def watch(waiting: Waiting) -> None:
     global _thread
     with _lock:
         _waiting.add(waiting)
-        if _thread is None or not _thread.is_alive():  # not begun, or lost in a fork
+        if _thread is None or not _thread.is_alive():
             _thread = threading.Thread(target=_run, name="openrouter watchdog", daemon=True)
             _thread.start()
     _wake.set()
@@ -52,8 +54,18 @@ def _run() -> None:
     while True:
         _wake.wait()
         time.sleep(INTERVAL)
-        with _lock:
-            overdue = [waiting for waiting in _waiting if waiting.due < time.monotonic()]
-        for waiting in overdue:
-            waiting.due = _NEVER
-            waiting.abort()
+        with _lock:  # held while they are woken: nobody's socket may be another's by then
+            for waiting in _waiting:
+                if waiting.due < time.monotonic():
+                    waiting.due = _NEVER
+                    waiting.abort()
+
+
+def _after_fork() -> None:
+    """The thread is the parent's, and so is what it watches; a lock may be held for ever."""
+    global _waiting, _lock, _wake, _thread
+    _waiting, _lock, _wake, _thread = set(), threading.Lock(), threading.Event(), None
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
