@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import socketserver
 import threading
 import time
@@ -31,6 +32,7 @@ from openrouter_app import (
 )
 from openrouter_app.engine import client
 from openrouter_app.engine.client import Timeouts
+from openrouter_app.engine.messages import TextDelta
 from openrouter_app.testing import Stall
 
 pytestmark = pytest.mark.usefixtures("transport")
@@ -387,3 +389,71 @@ async def test_missing_key_is_said_before_anything_is_sent(monkeypatch):
     monkeypatch.setattr(module, "defaults", Defaults)
     with pytest.raises(ConfigurationError, match="API key"):
         await ChatOpenRouter(model="a/b").ainvoke("hi")
+
+
+PARTIAL = {
+    "choices": [{"message": {"content": "Hello partial"}, "finish_reason": None, "error": {"code": 502}}]
+}
+
+
+async def test_gotcha_09_content_beside_an_error_in_one_body_is_kept_and_not_asked_for_again(
+    openrouter, model
+):
+    for _ in range(2):
+        openrouter.raw(json.dumps(PARTIAL).encode(), headers={"content-type": "application/json"})
+    shown, step = [], model(retries=2)
+
+    def in_thread():
+        for event in step.stream("hi"):
+            shown.append(event)
+
+    with pytest.raises(UpstreamError):
+        await asyncio.to_thread(in_thread)
+    with pytest.raises(UpstreamError):
+        async for event in step.astream("hi"):
+            shown.append(event)
+    assert [event.text for event in shown if isinstance(event, TextDelta)] == ["Hello partial"] * 2
+    assert len(openrouter.requests) == 2
+
+
+@pytest.mark.parametrize("said", ["", "TEXT/Event-Stream", "text/plain", "application/json"])
+async def test_stream_is_known_by_what_it_is(openrouter, model, said):
+    data = b'data: {"choices": [{"delta": {"content": "Hi"}, "finish_reason": "stop"}]}\n\ndata: [DONE]\n\n'
+    for _ in range(2):
+        openrouter.raw(data, headers={"content-type": said})
+    assert await both(model() | StringOutputParser()) == ["Hi"]
+
+
+@pytest.mark.parametrize("said", ["", "text/event-stream", "application/json"])
+async def test_one_body_is_known_by_what_it_is(openrouter, model, said):
+    data = b'\n {"choices": [{"message": {"content": "Hi"}, "finish_reason": "stop"}]}'
+    for _ in range(2):
+        openrouter.raw(data, headers={"content-type": said})
+    assert await both(model() | StringOutputParser()) == ["Hi"]
+
+
+@pytest.mark.parametrize("word", ["payment_required", "authentication"])
+async def test_refusal_without_a_number_is_not_tried_again(openrouter, model, word):
+    error = {"error": {"code": word, "message": "no", "availability": {"retryable": True}}}
+    for _ in range(2):
+        openrouter.raw(json.dumps(error).encode(), headers={"content-type": "application/json"})
+    assert (await both(model(retries=2)))[0] in (CreditError, KeyRejectedError)
+    assert len(openrouter.requests) == 2
+
+
+async def test_key_that_an_answer_echoes_is_in_no_error_and_no_frame(openrouter):
+    key = "own-form-CANARY"
+    body = {"error": {"code": 400, "message": f"bad key {key}", "metadata": {"provider_name": key}}}
+    step = ChatOpenRouter(model="a/b", api_key=key, base_url=openrouter.base_url, retries=0)
+    openrouter.raw(json.dumps(body).encode(), status=400, headers={"content-type": "application/json"})
+    with pytest.raises(OpenRouterError) as caught:
+        list(step.stream("hi"))
+    assert "CANARY" not in repr(vars(caught.value)) + str(caught.value)
+    with pytest.raises(OpenRouterError) as caught:
+        list(step.stream("hi", odd=object()))
+    frame = caught.value.__traceback__
+    while frame is not None:
+        here = frame.tb_frame
+        if "openrouter_app" in here.f_code.co_filename:
+            assert "CANARY" not in repr(here.f_locals)
+        frame = frame.tb_next

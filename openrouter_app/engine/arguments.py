@@ -30,13 +30,15 @@ class PendingCalls:
         self._current: PendingCall | None = None
         self._ids: set[str] = set()
 
-    def find(self, index: int | None, id: str, name: str) -> PendingCall:
-        """The call; a new one where none fits."""
+    def find(self, index: int | None, id: str, name: str, text: str = "") -> PendingCall:
+        """The call that a delta with this name and argument text belongs to; a new one where none fits."""
         if len(id) > MAX_ID:
             id = id[: MAX_ID // 2] + id[-MAX_ID // 2 :]  # it is kept, and goes back
         call = self._at.get(index) if index is not None or id else self._current
         if call is None or (call.provider_id != id if id else name):
             call = self._search(call, index, id, name)
+        elif name and call.name and call.is_whole_before(text):
+            call = self._open(index, id)
         self._current = call
         return call
 
@@ -74,9 +76,10 @@ class PendingCalls:
 class PendingCall:
     """A call while it is being written. It has no ``id`` of ours until it has a name."""
 
-    __slots__ = ("arguments", "id", "name", "provider_id")
+    __slots__ = ("_looks", "arguments", "id", "name", "provider_id")
 
     def __init__(self, provider_id: str) -> None:
+        self._looks = 8
         self.provider_id = provider_id
         self.id = ""
         self.name = ""
@@ -85,6 +88,18 @@ class PendingCall:
     def is_done_before(self, name: str) -> bool:
         """Whether this name, at the same index, begins another call: the same one may come again."""
         return bool(self.name and self.name != name and self.arguments.size)
+
+    def is_whole_before(self, text: str) -> bool:
+        """Whether this text, sent with a name under the same index and id, begins another call.
+
+        Some hosts number parallel calls alike. It does where this one's object is whole and the text is
+        an object that is not the same again. Few looks are taken: each costs as much as the text so far.
+        """
+        if not self._looks or not text.lstrip().startswith("{"):
+            return False
+        self._looks -= 1
+        so_far = self.arguments.text
+        return not text.startswith(so_far) and so_far.strip() != "" and _is_object(so_far)
 
 
 class ArgumentText:
@@ -103,12 +118,13 @@ class ArgumentText:
         self._held = ""
         self._is_cumulative = False
         self._is_odd = False
-        """Whether every delta has to be looked at, not only one longer than all before it."""
+        """Whether a delta as long as all before it has to be looked at, not only a longer one."""
         self.size = 0
 
     def add(self, delta: str) -> str:
         """One more delta."""
-        if self._is_odd or len(delta) > self.size:
+        size = len(delta)
+        if size > self.size or self._held or (self._is_odd and size == self.size):
             delta = self._news(delta)
         self._written += delta.encode()
         self.size += len(delta)

@@ -1,4 +1,4 @@
-"""One payload of a stream, or one whole body, as a typed chunk; its usage, and the blocks of its reasoning.
+"""One payload of a stream, or one whole body, as a typed chunk; and its usage.
 
 The fast way is a typed decoder: members nobody here reads are skipped unseen. What it refuses is read
 again leniently: a member of an odd type is left out, the rest counts.
@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from decimal import Decimal
+from functools import cache
 from math import inf
 from typing import Any
 
@@ -22,8 +23,14 @@ MAX_DEPTH = 32
 """Levels of a value that is handed on as it came; what is nested deeper is no annotation of anyone's."""
 MAX_TOKENS = 1_000_000_000
 MAX_COST = 1_000_000
-MAX_GLUED = 1_000
+MAX_GLUED = 100
 """Objects in one payload."""
+MAX_ITEMS = 1_000
+"""Items of a list that is read leniently."""
+MAX_MEMBERS = 100_000
+"""Commas and opening brackets in what is read at once: each can cost a hundred times its size, and no model
+writes so many tokens in one.
+"""
 
 
 class Function(msgspec.Struct, gc=False):
@@ -112,10 +119,18 @@ decode = msgspec.json.Decoder(Chunk).decode
 UNDECODABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
-def reasoning_text(details: Iterable[dict[str, Any]]) -> str:
-    """What can be shown of ``reasoning_details``, for hosts that send no ``reasoning`` beside it."""
-    shown = (detail.get("text") or detail.get("summary") for detail in details)
-    return "".join(text for text in shown if isinstance(text, str))
+def has_too_many_members(text: bytes | bytearray | str) -> bool:
+    """Whether reading this JSON could take much more memory and time than its size says."""
+    if len(text) <= MAX_MEMBERS:
+        return False
+    return members_of(text) > MAX_MEMBERS
+
+
+def members_of(text: bytes | bytearray | str) -> int:
+    """About how many values a JSON text holds."""
+    if isinstance(text, str):
+        return text.count(",") + text.count("[") + text.count("{")
+    return text.count(b",") + text.count(b"[") + text.count(b"{")
 
 
 def image_url(image: dict[str, Any]) -> str:
@@ -183,101 +198,7 @@ def _dollars(cost: Decimal | None, known: Decimal | None) -> Decimal | None:
     return cost.copy_abs()  # there is a minus zero
 
 
-class ReasoningBlocks:
-    """``reasoning_details`` put together, to be sent back: ``add(detail)``, then ``merged()``.
-
-    A provider that signs its reasoning refuses to go on from loose fragments. Fragments of a text or a
-    summary are of one block where their type and index are the same; without an index, where nothing
-    says that another block began. Data is encrypted and never cut: other data is another block.
-    ``size`` is about how many characters are kept.
-    """
-
-    def __init__(self) -> None:
-        self.size: float = 0
-        self._blocks: list[_Block] = []
-        self._last: dict[tuple[str, int | None], _Block] = {}
-        self._like: dict[str, Any] | None = None
-        self._block = _Block("")
-
-    def add(self, detail: dict[str, Any]) -> None:
-        """One more fragment, which is taken apart."""
-        kind = detail.get("type")
-        if not isinstance(kind, str):
-            return
-        text = detail.pop(_GROWS[kind], None) if kind in _GROWS else None
-        if detail != self._like:  # nearly always it differs in its text alone
-            self._like = detail
-            self._block = self._find(kind, detail, text)
-            self.size += self._block.take(detail, text)
-        if isinstance(text, str):
-            self._block.text += text.encode()
-            self.size += len(text)
-
-    def merged(self) -> tuple[dict[str, Any], ...]:
-        """The blocks, in the order in which they began."""
-        return tuple(block.members() for block in self._blocks)
-
-    def _find(self, kind: str, detail: dict[str, Any], text: Any) -> _Block:
-        index = detail.get("index")
-        if not isinstance(index, int):
-            index = None
-        block = self._last.get((kind, index))
-        if block is None or block.is_ended_by(detail, text, index):
-            block = _Block(kind)
-            self._blocks.append(block)
-            self.size += _BLOCK_COST
-        self._last[kind, index] = self._last[kind, None] = block
-        return block
-
-
-_GROWS = {"reasoning.text": "text", "reasoning.summary": "summary"}
-_BLOCK_COST = 1_000
-
-
-class _Block:
-    """A block while it is being written: its members, and the text among them, which grows."""
-
-    __slots__ = ("_grows", "_members", "text")
-
-    def __init__(self, kind: str) -> None:
-        self._members: dict[str, Any] = {}
-        self._grows = _GROWS.get(kind, "")
-        self.text = bytearray()  # UTF-8: a list of pieces would cost many times what they say
-
-    def is_ended_by(self, detail: dict[str, Any], text: Any, index: int | None) -> bool:
-        """Whether this fragment, of the same type and index, begins another block."""
-        known, says = self._members.get, detail.get
-        id, data, call = says("id"), says("data"), says("tool_call_id")
-        if call and known("tool_call_id") and call != known("tool_call_id"):
-            return True
-        if data and known("data"):
-            return bool(data != known("data") and not (id and id == known("id")))
-        if index is not None:
-            return False
-        is_new_id = id and id != known("id")
-        return bool((is_new_id and (text or known("id"))) or (text and known("signature")))
-
-    def take(self, detail: dict[str, Any], text: Any) -> float:
-        """The other members of a fragment: of each, the last that says something counts."""
-        members = self._members
-        added: float = 0
-        if text == "":
-            members.setdefault(self._grows, "")
-        for name, value in detail.items():
-            if name not in members or (value not in (None, "") and value != members[name]):
-                size = size_of(value)
-                if size < inf:
-                    members[name] = value
-                    added += len(name) + size
-        return added
-
-    def members(self) -> dict[str, Any]:
-        """The block as it is now."""
-        text = self.text.decode()
-        return self._members | {self._grows: text} if text else self._members
-
-
-def lenient_chunks(text: bytes) -> Iterator[Chunk]:
+def lenient_chunks(text: bytes | bytearray) -> Iterator[Chunk]:
     """The chunks of a payload the typed decoder refused: members of odd types, escapes of lone
     surrogates, broken UTF-8, or several objects glued together.
     """
@@ -287,6 +208,8 @@ def lenient_chunks(text: bytes) -> Iterator[Chunk]:
     while start < len(rest):
         try:
             value, end = _json.raw_decode(rest, start)
+            if isinstance(value, dict) and "usage" in value:
+                value["usage"] = _exact.raw_decode(rest, start)[0]["usage"]
             if has_surrogates:
                 value = _without_surrogates(value)
         except (ValueError, RecursionError):
@@ -294,19 +217,24 @@ def lenient_chunks(text: bytes) -> Iterator[Chunk]:
         count += 1
         if not isinstance(value, dict) or count > MAX_GLUED:
             raise _odd("no answer", text)
-        yield _as(Chunk, value)
+        try:
+            chunk = _as(Chunk, value)
+        except RecursionError:
+            raise _odd("nested too deeply", text) from None
+        yield chunk
         start = _blank.match(rest, end).end()  # type: ignore[union-attr]
 
 
 _json = json.JSONDecoder(strict=False)
+_exact = json.JSONDecoder(strict=False, parse_float=Decimal)
 _blank = re.compile(r"\s*")
 
 
-def _odd(what: str, text: bytes) -> UpstreamError:
+def _odd(what: str, text: bytes | bytearray) -> UpstreamError:
     return UpstreamError(f"The provider sent something that is {what}. Try again.", detail=excerpt(text))
 
 
-def excerpt(text: bytes) -> str:
+def excerpt(text: bytes | bytearray) -> str:
     """The beginning of what makes no sense, for the log."""
     return text[:300].decode("utf-8", "replace")
 
@@ -329,12 +257,15 @@ def _as(kind: Any, value: dict[str, Any]) -> Any:
     elif kind is Function and isinstance(arguments := value.get("arguments"), dict):
         value = value | {"arguments": json.dumps(arguments)}
     fields = {}
-    for field in msgspec.structs.fields(kind):
+    for field in _fields(kind):
         if field.name in value:
             fitted = _fit(field.type, value[field.name])
             if fitted is not None:
                 fields[field.name] = fitted
     return kind(**fields)
+
+
+_fields = cache(msgspec.structs.fields)
 
 
 def _read_parts(message: dict[str, Any], parts: list[Any]) -> dict[str, Any]:
@@ -353,7 +284,8 @@ def _fit(wanted: Any, value: Any) -> Any:
         return _as(_STRUCTS[wanted], value) if isinstance(value, dict) else None
     if wanted in _LISTS:
         kind = _LISTS[wanted]
-        items = [item for item in value if isinstance(item, dict)] if isinstance(value, list) else None
+        most = 1 if kind is Choice else MAX_ITEMS
+        items = [item for item in value[:most] if isinstance(item, dict)] if isinstance(value, list) else None
         return items if items is None or kind is dict else [_as(kind, item) for item in items]
     try:
         return msgspec.convert(value, wanted, strict=False)

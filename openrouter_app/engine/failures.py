@@ -19,14 +19,18 @@ from .errors import (
     CreditError,
     ForbiddenError,
     KeyRejectedError,
+    OpenRouterError,
     ProviderError,
     RateLimitError,
     UpstreamError,
 )
 
 MAX_DETAIL = 2000
-_KEY = re.compile(r"(?i)(sk-[\w-]{2})[\w-]{6,}|(bearer\s+)\S+")
-_AFFORD = re.compile(r"can only afford (\d{1,12})")
+_KEY = re.compile(r"(?i)(sk-[\w-]{2}|gsk_|xai-|AIza)[\w-]{6,}|(bearer\s+)\S+")
+_AFFORD = re.compile(r"can only afford (\d[\d,]{0,14})")
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+MAX_WORD = 200
+"""Characters of a name or an id that somebody else has chosen."""
 _RETRYABLE = frozenset({408, 429, 502, 503, 504, 520, 521, 522, 523, 524, 529})
 _DAY = 86_400
 _PAGE = re.compile(rb"\s*<(?:!doctype|html|head|body)\b", re.IGNORECASE)
@@ -126,14 +130,24 @@ def redact(text: str) -> str:
     return _KEY.sub(lambda found: (found.group(1) or found.group(2)) + "[redacted]", text)
 
 
-def failure_of_response(status: int, headers: Mapping[str, str], body: bytes) -> ProviderError:
+def hide_key(error: OpenRouterError, key: str) -> None:
+    """Blot out this key in all that an error says, whatever it looks like."""
+    if not key:
+        return
+    for name in ("message", "detail", "provider", "generation_id", "raw"):
+        if isinstance(said := getattr(error, name, None), str) and key in said:
+            setattr(error, name, said.replace(key, "[redacted]"))
+    error.args = tuple(a.replace(key, "[redacted]") if isinstance(a, str) else a for a in error.args)
+
+
+def failure_of_response(status: int, headers: Mapping[str, str], body: bytes | bytearray) -> ProviderError:
     """The error an HTTP answer stands for: OpenRouter's JSON, another server's, or an HTML page."""
     named = {name.lower(): value for name, value in headers.items()}
-    if 300 <= status < 400:
+    if status in _REDIRECTS:
         target = f"Location: {named.get('location', '')}"
         return UpstreamError(_REDIRECT, status=status, retryable=False, detail=redact(target)[:MAX_DETAIL])
     try:
-        payload = msgspec.json.decode(body)
+        payload = msgspec.json.decode(body.removeprefix(b"\xef\xbb\xbf"))
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
         payload = None
     error = payload.get("error") if isinstance(payload, dict) else None
@@ -183,14 +197,14 @@ def failure_of(
     failure = kind(
         _AFFORDABLE if afford else sentence,
         status=found,
-        provider=named if isinstance(named, str) and named else provider,
+        provider=named[:MAX_WORD] if isinstance(named, str) and named else provider,
         generation_id=generation_id,
         retry_after=_retry_after(headers or {}, metadata, availability, is_limit=kind is RateLimitError),
         retryable=retryable,
         detail=detail,
     )
     if afford and isinstance(failure, CreditError):
-        failure.affordable_tokens = int(afford.group(1))
+        failure.affordable_tokens = int(afford.group(1).replace(",", ""))
     return failure
 
 

@@ -228,7 +228,8 @@ class ReplyFinished(msgspec.Struct, frozen=True):
     """The last event of a whole answer; a stream that ends without it was broken.
 
     ``reason``: ``stop``, ``length``, ``tool_calls``, ``content_filter`` or what OpenRouter
-    said; ``native_reason`` is the provider's own word. ``created`` is in seconds since 1970.
+    said; where nobody said it, ``stop``, or ``tool_calls`` where there are some. ``native_reason`` is the
+    provider's own word, nothing where none was said. ``created`` is in seconds since 1970.
     """
 
     reason: str

@@ -15,6 +15,7 @@ from .messages import (
     RefusalDelta,
     Reply,
     ReplyFinished,
+    ReplyStarted,
     Reset,
     TextDelta,
     ToolCall,
@@ -26,7 +27,7 @@ from .messages import (
 class ReplyBuilder:
     """Adds up events: ``add(event)`` answers the `Reply` when the last one has come, else None.
 
-    A `Reset` forgets what came before it.
+    A `Reset` forgets what came before it, and so does another answer's begin.
     """
 
     def __init__(self) -> None:
@@ -58,7 +59,7 @@ class ReplyBuilder:
                 self._images.append(url)
             case AnnotationReady(annotation):
                 self._annotations.append(annotation)
-            case Reset():
+            case Reset() | ReplyStarted():
                 self._clear()
             case ReplyFinished():
                 return self._reply(event)

@@ -40,8 +40,12 @@ def messages_of(value: Any) -> Sequence[Message]:
         return (value,)
     if isinstance(value, Reply):
         return (value.message,)
-    if isinstance(value, (list, tuple)) and value and all(isinstance(item, Message) for item in value):
-        return value
+    if isinstance(value, (list, tuple)):
+        if value and all(isinstance(item, Message) for item in value):
+            return value
+        other = next((item for item in value if not isinstance(item, Message)), None)
+        what = f"a {type(other).__name__} among them" if value else "none"
+        raise InputError(f"A model takes messages, such as [HumanMessage('Hello')]; it got {what}.")
     raise InputError(f"A model takes a prompt's value, messages or a text; it got {type(value).__name__}.")
 
 
@@ -90,7 +94,11 @@ def _call(call: ToolCall) -> dict[str, Any]:
 
 
 def _content(content: Content) -> str | list[dict[str, Any]]:
-    return content if isinstance(content, str) else [_part(part) for part in content]
+    if isinstance(content, str):
+        return content
+    if not isinstance(content, (list, tuple)):
+        raise _no_content(content)
+    return [_part(part) for part in content]
 
 
 def _part(part: Part) -> dict[str, Any]:
@@ -104,6 +112,23 @@ def _part(part: Part) -> dict[str, Any]:
             return {"type": "file", "file": {"filename": filename, "file_data": url}}
         case AudioPart(data, format):
             return {"type": "input_audio", "input_audio": {"data": data, "format": format}}
+    raise _no_content(part)
+
+
+def _no_content(value: object) -> InputError:
+    return InputError(f"A message's content is a text or content parts, not {type(value).__name__}.")
+
+
+def present_names(options: Mapping[str, Any]) -> dict[str, Any]:
+    """One layer of options, with ``max_tokens`` under its present name, ``max_completion_tokens``.
+
+    To be called before layers are merged, so that the later one wins whatever it calls it.
+    """
+    renamed = dict(options)
+    if "max_tokens" in renamed:
+        renamed.setdefault("max_completion_tokens", renamed.pop("max_tokens"))
+        renamed.pop("max_tokens", None)
+    return renamed
 
 
 def encode_body(body: Mapping[str, Any]) -> bytes:

@@ -63,7 +63,7 @@ class EventStreamDecoder:
         if rest:
             self._rest += rest
             if len(self._rest) > MAX_LINE:
-                raise UpstreamError(f"The provider sent a line of more than {MAX_LINE:,} bytes.")
+                raise _too_long()
         self._between = self._started and not (self._after_cr or self._rest or self._data)
         return events
 
@@ -85,13 +85,19 @@ class EventStreamDecoder:
         if not self._started:
             self._started = True
             line = line.removeprefix(b"\xef\xbb\xbf")
+        if len(line) > MAX_LINE:
+            raise _too_long()
         if line.startswith(b"data:"):
             value = line[6:] if line.startswith(b"data: ") else line[5:]
             self._size += len(value) + (_LINE_COST if self._data else 0)
-            if len(line) > MAX_LINE or self._size > MAX_EVENT:
+            if self._size > MAX_EVENT:
                 raise UpstreamError("The provider sent an event that is too large.")
             self._data.append(value)
         elif not line and self._data:
             events.append(self._data[0] if len(self._data) == 1 else b"\n".join(self._data))
             self._data.clear()
             self._size = 0
+
+
+def _too_long() -> UpstreamError:
+    return UpstreamError(f"The provider sent a line of more than {MAX_LINE:,} bytes.")

@@ -16,22 +16,23 @@ import msgspec
 
 from .arguments import PendingCall, PendingCalls, parse_arguments
 from .chunks import (
+    MAX_MEMBERS,
     UNDECODABLE,
     CallDelta,
     Chunk,
     Delta,
-    ReasoningBlocks,
     added_usage,
     decode,
     excerpt,
+    has_too_many_members,
     image_url,
     is_annotation,
     lenient_chunks,
-    reasoning_text,
+    members_of,
     size_of,
 )
 from .errors import BrokenStreamError, OpenRouterError, OutputError, UpstreamError
-from .failures import failure_of, redact
+from .failures import MAX_WORD, failure_of, redact
 from .messages import (
     AnnotationReady,
     Event,
@@ -47,14 +48,16 @@ from .messages import (
     ToolCallStarted,
     Usage,
 )
+from .reasoning import ReasoningBlocks, reasoning_text
 from .sse import EventStreamDecoder
 
 MAX_CREATED = 100_000_000_000
-MAX_MEMBERS = 150_000
-"""Commas in one event: each can cost a hundred times its size, and no model writes so many tokens."""
 MAX_ARGUMENTS, MAX_REASONING, MAX_SOURCES, MAX_PICTURES = 4_000_000, 4_000_000, 2_000_000, 10_000_000
 """Characters of one answer that somebody must keep; text is handed out and forgotten."""
 _DONE = b"[DONE]"
+_CUT_OFF = "The tool's arguments were cut off at the length limit."
+_TOO_MUCH = "The provider sent an event with too much in it."
+_NOTHING = "The provider sent an answer without content. Try again."
 _CUT = frozenset({"length", "max_tokens", "max_output_tokens"})
 
 
@@ -78,10 +81,17 @@ class ReplyFold:
         self._is_known = False
         self._speaks = False
         self._blocks: ReasoningBlocks | None = None
+        self._whole_blocks: tuple[dict[str, Any], ...] | None = None
         self._calls = PendingCalls()
         self._arguments = 0
         self._pictures = 0
         self._sources: float = 0
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing was said, not even why."""
+        blocks = self._blocks or self._whole_blocks
+        return not (self.has_content or self.reason or blocks)
 
     def add(self, chunk: Chunk, events: list[Event]) -> None:
         """Append the events of one chunk, then raise the `ProviderError` it may carry."""
@@ -114,10 +124,12 @@ class ReplyFold:
 
     def finish(self, events: list[Event]) -> None:
         """Append the end of a whole answer: each call's verdict, then `ReplyFinished`."""
+        members = 0
         for call in self._calls.all:
             if (held := call.arguments.close()) and call.name:
                 events.append(ToolCallDelta(call.id, held))
-            events.append(self._verdict(call, events))
+            members += members_of(raw := call.arguments.text)
+            events.append(self._verdict(call, raw, members > MAX_MEMBERS, events))
         reason = self.reason or ("tool_calls" if self._calls.all else "stop")
         events.append(
             ReplyFinished(
@@ -128,7 +140,7 @@ class ReplyFold:
                 self.model,
                 self.provider,
                 self.created,
-                None if self._blocks is None else self._blocks.merged(),
+                self._whole_blocks if self._blocks is None else self._blocks.merged(),
             )
         )
 
@@ -140,9 +152,9 @@ class ReplyFold:
 
     def _identify(self, chunk: Chunk, events: list[Event]) -> None:
         """Who answers: what was said first counts, and some say it late."""
-        self.id = self.id or chunk.id or ""
-        self.model = self.model or chunk.model or ""
-        self.provider = self.provider or chunk.provider or ""
+        self.id = self.id or (chunk.id or "")[:MAX_WORD]
+        self.model = self.model or (chunk.model or "")[:MAX_WORD]
+        self.provider = self.provider or (chunk.provider or "")[:MAX_WORD]
         if not self.created and chunk.created is not None and 0 < chunk.created < MAX_CREATED:
             self.created = int(chunk.created)
         self._is_known = bool(self.id and self.model and self.provider and self.created)
@@ -160,13 +172,15 @@ class ReplyFold:
             delta = choice.delta
             if delta is None and not self.has_content:  # after deltas it would be the same answer again
                 delta = choice.message
+                if delta is not None and delta.reasoning_details is not None:
+                    self._keep_whole(delta.reasoning_details)
             if delta is not None:
                 self._delta(delta, events)
             if choice.finish_reason:
-                reason = choice.finish_reason
+                reason = choice.finish_reason[:MAX_WORD]
                 self.reason = self.reason or reason
             if choice.native_finish_reason:
-                self.native_reason = choice.native_finish_reason
+                self.native_reason = choice.native_finish_reason[:MAX_WORD]
             error = error or choice.error
         if error:
             raise failure_of(error)
@@ -183,7 +197,7 @@ class ReplyFold:
             events.append(ReasoningDelta(reasoning))
         elif details and not self._speaks and (reasoning := reasoning_text(details)):
             events.append(ReasoningDelta(reasoning))
-        if details is not None:
+        if details is not None and self._whole_blocks is None:
             self._block(details)
         if delta.content:
             events.append(TextDelta(delta.content))
@@ -209,6 +223,13 @@ class ReplyFold:
         if blocks.size > MAX_REASONING:
             raise _too_large("reasoning", MAX_REASONING)
 
+    def _keep_whole(self, details: list[dict[str, Any]]) -> None:
+        """A message's blocks are whole: they go back as they came."""
+        kept = tuple(detail for detail in details if isinstance(detail.get("type"), str))
+        if sum(map(size_of, kept)) > MAX_REASONING:
+            raise _too_large("reasoning", MAX_REASONING)
+        self._whole_blocks = kept
+
     def _images(self, images: list[dict[str, Any]], events: list[Event]) -> None:
         for image in images:
             if url := image_url(image):
@@ -228,8 +249,10 @@ class ReplyFold:
     def _call(self, delta: CallDelta, events: list[Event]) -> None:
         function = delta.function
         name, text = ("", "") if function is None else (function.name or "", function.arguments or "")
-        call = self._calls.find(delta.index, delta.id or "", name)
+        call = self._calls.find(delta.index, delta.id or "", name, text)
         if text:
+            if has_too_many_members(text):
+                raise UpstreamError(_TOO_MUCH)
             text = call.arguments.add(text)
             self._arguments += len(text)
         if call.name:
@@ -244,19 +267,22 @@ class ReplyFold:
         if self._arguments > MAX_ARGUMENTS:
             raise _too_large("tool arguments", MAX_ARGUMENTS)
 
-    def _verdict(self, call: PendingCall, events: list[Event]) -> ToolCallReady | ToolCallInvalid:
-        raw = call.arguments.text
+    def _verdict(
+        self, call: PendingCall, raw: str, is_too_much: bool, events: list[Event]
+    ) -> ToolCallReady | ToolCallInvalid:
         if not call.name:
             self._calls.name(call, "unnamed")
             events.append(ToolCallStarted(call.id, call.name))
             return ToolCallInvalid(call.id, call.name, raw, "The model called a tool without naming it.")
+        was_cut = self.reason == "length" or self.native_reason.lower() in _CUT
+        if was_cut and not raw.strip() and call is self._calls.all[-1]:  # nothing, or nothing yet?
+            return ToolCallInvalid(call.id, call.name, raw, _CUT_OFF)
+        if is_too_much:
+            return ToolCallInvalid(call.id, call.name, raw, "The tool's arguments have too many values.")
         try:
             return ToolCallReady(call.id, call.name, parse_arguments(raw))
         except OutputError as error:
-            message = error.message
-            if self.reason == "length" or self.native_reason.lower() in _CUT:
-                message = "The tool's arguments were cut off at the length limit."
-            return ToolCallInvalid(call.id, call.name, raw, message)
+            return ToolCallInvalid(call.id, call.name, raw, _CUT_OFF if was_cut else error.message)
 
 
 class ReplyDecoder:
@@ -309,8 +335,8 @@ class ReplyDecoder:
             raise UpstreamError("The provider closed the connection without an answer. Try again.")
 
     def _payload(self, payload: bytes, events: list[Event]) -> None:
-        if len(payload) > MAX_MEMBERS and payload.count(b",") > MAX_MEMBERS:
-            raise UpstreamError("The provider sent an event with too much in it.")
+        if len(payload) > MAX_MEMBERS and has_too_many_members(payload):
+            raise UpstreamError(_TOO_MUCH)
         try:
             chunk = decode(payload)
         except UNDECODABLE:
@@ -319,7 +345,11 @@ class ReplyDecoder:
             self.fold.add(chunk, events)
 
     def _odd_payload(self, text: bytes, events: list[Event]) -> None:
-        if text == _DONE:
+        if text.endswith(_DONE) and (text == _DONE or text[-len(_DONE) - 1 : -len(_DONE)] == b"\n"):
+            if rest := text[: -len(_DONE)].strip():  # the blank line between was left out
+                self._payload(rest, events)
+            if self.fold.is_empty:
+                raise UpstreamError(_NOTHING)
             self._finish(events)
         elif text and not text.startswith(b":"):  # a proxy that sends comments on as data
             for chunk in lenient_chunks(text):
@@ -330,29 +360,31 @@ class ReplyDecoder:
         self.fold.finish(events)
 
 
-def decode_completion(body: bytes, events: list[Event]) -> None:
+def decode_completion(body: bytes | bytearray, events: list[Event]) -> None:
     """Append the events of an answer that came as one JSON body, then raise the error it may carry."""
     fold = ReplyFold()
-    text = body.strip().removeprefix(b"\xef\xbb\xbf").lstrip()
     try:
-        if not text:
-            raise UpstreamError("The provider sent an empty answer. Try again.")
-        for chunk in _chunks(text):
+        if has_too_many_members(body):
+            raise UpstreamError("The provider sent an answer with too much in it.")
+        for chunk in _chunks(body):
             if not chunk.choices and not chunk.error:
-                raise UpstreamError(
-                    "The provider sent an answer without content. Try again.", detail=excerpt(text)
-                )
+                raise UpstreamError(_NOTHING, detail=excerpt(body))
             fold.add(chunk, events)
+        if fold.is_empty:
+            raise UpstreamError(_NOTHING, detail=excerpt(body))
     except OpenRouterError as error:
         fold.sign(error)
         raise
     fold.finish(events)
 
 
-def _chunks(text: bytes) -> Iterable[Chunk]:
+def _chunks(body: bytes | bytearray) -> Iterable[Chunk]:
     try:
-        return (decode(text),)
+        return (decode(body),)
     except UNDECODABLE:
+        text = body.strip().removeprefix(b"\xef\xbb\xbf").lstrip()
+        if not text:
+            raise UpstreamError("The provider sent an empty answer. Try again.") from None
         return lenient_chunks(text)
 
 

@@ -22,7 +22,7 @@ from openrouter_app.engine.errors import (
     RateLimitError,
     UpstreamError,
 )
-from openrouter_app.engine.failures import failure_of, failure_of_response, redact
+from openrouter_app.engine.failures import failure_of, failure_of_response, hide_key, redact
 
 
 @pytest.mark.parametrize(
@@ -336,3 +336,30 @@ def test_every_error_is_drawn_under_what_it_is(kind):
             drawn[words[0]] = above[:-1]
     parents = [base.__name__ for base in reversed(kind.__mro__) if issubclass(base, OpenRouterError)]
     assert drawn[kind.__name__] == parents[:-1]
+
+
+def test_what_can_be_afforded_is_read_with_its_separators():
+    error = failure_of({"code": 402, "message": "You can only afford 12,345 tokens"})
+    assert error.affordable_tokens == 12_345
+
+
+def test_only_a_redirect_is_called_one():
+    assert "redirects" in failure_of_response(307, {"location": "https://x"}, b"").message
+    assert "redirects" not in failure_of_response(304, {}, b"").message
+
+
+def test_error_behind_a_byte_order_mark_is_read():
+    assert type(failure_of_response(200, {}, b'\xef\xbb\xbf{"error": {"code": 402}}')) is CreditError
+
+
+@pytest.mark.parametrize(
+    "key", ["AIzaSyCANARYCANARY123", "gsk_CANARYCANARY", "xai-CANARYCANARY", "sk-or-v1-CANARY1"]
+)
+def test_keys_of_other_providers_are_blotted_out(key):
+    assert "CANARY" not in failure_of({"code": 401, "message": f"bad key {key} given"}).detail
+
+
+def test_own_key_is_blotted_out_whatever_it_looks_like():
+    error = UpstreamError("said secret-of-mine", detail="secret-of-mine!", provider="secret-of-mine")
+    hide_key(error, "secret-of-mine")
+    assert "secret-of-mine" not in f"{error} {error.message} {error.detail} {error.provider} {error.args}"

@@ -15,7 +15,7 @@ import pytest
 from openrouter_app.engine import arguments, sse
 from openrouter_app.engine.errors import OpenRouterError, UpstreamError
 from openrouter_app.engine.failures import failure_of_response
-from openrouter_app.engine.messages import ReplyFinished, TextDelta, ToolCallReady
+from openrouter_app.engine.messages import ReplyFinished, TextDelta, ToolCallInvalid, ToolCallReady
 from openrouter_app.engine.wire import ReplyDecoder, decode_completion
 
 from .test_wire import call, chunk, fed, of_type, stream
@@ -249,3 +249,51 @@ def test_names_and_ids_without_measure():
         error = consumed(calls())[1]
     assert type(error) is UpstreamError
     assert "tool arguments" in error.message
+
+
+CROWDED = {  # the member that holds many, and one of them
+    "tool calls": ('{"id": 7, "choices": [{"delta": {"tool_calls": [', "{}", "]}}]}"),
+    "choices": ('{"choices": [', "{}", "]}"),
+    "details": ('{"choices": [{"delta": {"reasoning_details": [', "{}", "]}}]}"),
+    "lists in an error": ('{"error": [', "[]", "]}"),
+    "lists in lists": ('{"choices": [{"delta": {"annotations": [', "[[[[]]]]", "]}}]}"),
+    "a lone surrogate beside": ('{"id": "\\ud800", "error": [', "[[[]]]", "]}"),
+}
+
+
+@pytest.mark.parametrize("what", CROWDED)
+@pytest.mark.parametrize("way", ["stream", "body"])
+def test_more_members_than_any_answer_has_are_refused_unread(what, way):
+    head, one, tail = CROWDED[what]
+    text = f"{head}{','.join([one] * (900_000 // len(one + ',')))}{tail}".encode()
+    with at_most(4), pytest.raises(UpstreamError, match="too much in it"):
+        if way == "body":
+            decode_completion(text, [])
+        else:
+            ReplyDecoder().feed(b"data: " + text + b"\n\n", [])
+
+
+@pytest.mark.parametrize("value", ["1,", "[[[]]],", "{},"])
+def test_arguments_of_more_values_than_any_call_has_do_not_run_and_are_not_read(value, monkeypatch):
+    read = []
+
+    def reading(text):
+        read.append(len(text))
+        return arguments.parse_arguments(text)
+
+    monkeypatch.setattr("openrouter_app.engine.wire.parse_arguments", reading)
+    piece = value * 600
+    chunks = [call('{"a":[', id="c", name="f"), *[call(piece, id="c")] * 200, chunk(finish="tool_calls")]
+    decoder, events = ReplyDecoder(), []
+    decoder.feed(stream(*chunks), events)
+    assert [event.message for event in of_type(ToolCallInvalid, events)] == [
+        "The tool's arguments have too many values."
+    ]
+    assert read == []
+    with pytest.raises(UpstreamError, match="too much in it"):
+        ReplyDecoder().feed(stream(call(value * 110_000, id="c", name="f")), [])
+
+
+def test_objects_glued_together_are_few():
+    with pytest.raises(UpstreamError, match="no answer"):
+        ReplyDecoder().feed(b"data: %s\n\n" % (b'{"choices": []}' * 101), [])

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from openrouter_app.engine.chains import ChatOpenRouter
-from openrouter_app.engine.chains.steps import Call
+from openrouter_app.engine.chains.steps import Call, Upstream
 from openrouter_app.engine.defaults import Defaults, environment_defaults
 from openrouter_app.engine.errors import ConfigurationError, InputError, UsageError
 from openrouter_app.engine.messages import (
@@ -130,3 +130,30 @@ def test_defaults_come_from_the_environment(monkeypatch):
     assert environment_defaults().base_url == Defaults().base_url
     with pytest.raises(ConfigurationError):
         ChatOpenRouter(model="")
+
+
+@pytest.mark.parametrize("value", [HumanMessage(("a",)), HumanMessage(None), HumanMessage(3)])
+def test_content_that_is_neither_text_nor_parts_is_refused(value):
+    with pytest.raises(InputError, match="a text or content parts"):
+        wire_message(value)
+
+
+@pytest.mark.parametrize(("value", "said"), [([], "none"), ([HumanMessage("x"), "y"], "a str among them")])
+def test_list_that_is_not_of_messages_is_refused_with_a_sentence(value, said):
+    with pytest.raises(InputError, match=f"it got {said}"):
+        messages_of(value)
+
+
+@pytest.mark.parametrize("old", ["max_tokens", "max_completion_tokens"])
+@pytest.mark.parametrize("new", ["max_tokens", "max_completion_tokens"])
+def test_later_limit_of_tokens_wins_whatever_it_is_called(old, new):
+    model = ChatOpenRouter(model="a/b", api_key="k", **{old: 100})
+
+    def sent(step, **options):
+        flow = step.run(Upstream.of("hi"), Call(False, options)).flow
+        return json.loads(flow.send(None).request.body)
+
+    assert sent(model, **{new: 5})["max_completion_tokens"] == 5
+    assert sent(model.bind(**{new: 5}))["max_completion_tokens"] == 5
+    assert sent(model.bind(**{old: 7}), **{new: 5})["max_completion_tokens"] == 5
+    assert "max_tokens" not in sent(model, **{new: 5})

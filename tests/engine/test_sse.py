@@ -122,3 +122,12 @@ def test_any_bytes_in_any_cut_give_the_same_events(parts, data):
     cuts = sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=8)))
     pieces = [text[a:b] for a, b in zip([0, *cuts], [*cuts, len(text)], strict=True)]
     assert payloads(b"\n", *pieces) == payloads(b"\n" + text)
+
+
+def test_line_that_is_too_long_is_refused_in_any_cut():
+    for line in (b": " + b"x" * sse.MAX_LINE + b"\n", b"data: " + b"x" * sse.MAX_LINE + b"\n\n"):
+        for size in (len(line), 65_536):
+            decoder = EventStreamDecoder()
+            with pytest.raises(UpstreamError, match="a line of more than"):
+                for start in range(0, len(line), size):
+                    decoder.feed(line[start : start + size])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from decimal import Decimal
 
 import pytest
@@ -405,7 +406,7 @@ def test_sources_are_events_and_malformed_ones_are_not():
 )
 def test_what_must_be_kept_is_bounded(monkeypatch, limit, delta):
     monkeypatch.setattr(wire, limit, 100)
-    monkeypatch.setattr("openrouter_app.engine.chunks._BLOCK_COST", 0)
+    monkeypatch.setattr("openrouter_app.engine.reasoning._BLOCK_COST", 0)
     with pytest.raises(UpstreamError, match="The answer is too large"):
         events_of(chunk(delta))
 
@@ -841,3 +842,105 @@ def test_hostile_chunks_give_events_or_our_errors_the_same_in_any_cut(chunks, da
         return events, None
 
     assert outcome(pieces) == outcome([raw])
+
+
+def test_two_calls_under_one_index_and_one_id_stay_two():
+    one, two = call('{"a": 1}', id="x", name="f"), call('{"a": 2}', id="x", name="f")
+    ready = of_type(ToolCallReady, events_of(one, two, chunk(finish="tool_calls")))
+    assert [event.arguments for event in ready] == [{"a": 1}, {"a": 2}]
+    assert len({event.id for event in ready}) == 2
+    cut = [call('{"a": {"b"', id="x", name="f"), call(': {"c": 1}}}', id="x", name="f")]
+    ready = of_type(ToolCallReady, events_of(*cut, chunk(finish="tool_calls")))
+    assert [event.arguments for event in ready] == [{"a": {"b": {"c": 1}}}]
+
+
+CUT_BY = {"delta": {}, "finish_reason": "tool_calls", "native_finish_reason": "max_output_tokens"}
+
+
+@pytest.mark.parametrize("end", [chunk(finish="length"), {"choices": [CUT_BY]}])
+def test_call_cut_off_before_its_first_argument_does_not_run(end):
+    events = events_of(call("", id="a", name="f"), end)
+    assert [event.message for event in of_type(ToolCallInvalid, events)] == [
+        "The tool's arguments were cut off at the length limit."
+    ]
+    events = events_of(call("", id="a", name="f"), call('{"b"', index=1, id="b", name="g"), end)
+    assert [event.id for event in of_type(ToolCallReady, events)] == ["a"]  # the last was cut, not this one
+
+
+WHOLE_DETAILS = [
+    [{"type": "reasoning.summary", "summary": "A"}, {"type": "reasoning.summary", "summary": "B"}],
+    [
+        {"type": "reasoning.text", "text": "A"},
+        {"type": "reasoning.encrypted", "data": "E"},
+        {"type": "reasoning.text", "text": "B"},
+    ],
+    [
+        {"type": "reasoning.text", "text": "A", "signature": "s1", "index": 0},
+        {"type": "reasoning.text", "text": "B", "signature": "s2", "index": 0},
+    ],
+    [{"type": "reasoning.encrypted", "data": "E", "id": i} for i in "ab"],
+    [{"type": "reasoning.text", "text": None, "signature": "s"}],
+    [],
+]
+
+
+@pytest.mark.parametrize("details", WHOLE_DETAILS)
+def test_reasoning_of_a_whole_answer_goes_back_as_it_came(details):
+    message = {"content": "x", "reasoning_details": details}
+    events = events_of_body({"choices": [{"message": message, "finish_reason": "stop"}]})
+    assert events[-1].reasoning_details == tuple(details)
+
+
+def test_reasoning_of_another_id_is_another_block_even_at_the_same_index():
+    details = [{"type": "reasoning.text", "text": t, "id": i, "index": 0} for t, i in ("Aa", "Bb")]
+    events = events_of(*(chunk({"reasoning_details": [detail]}) for detail in details), chunk(finish="stop"))
+    assert [block["text"] for block in events[-1].reasoning_details] == ["A", "B"]
+
+
+@pytest.mark.parametrize(
+    "body", [{"choices": [{}]}, {"choices": [{"message": {"content": ""}}]}, {"choices": [{}], "error": {}}]
+)
+def test_answer_in_which_nothing_is_said_is_no_answer(body):
+    with pytest.raises(UpstreamError, match="without content"):
+        events_of_body(body)
+    with pytest.raises(UpstreamError, match="without content"):
+        events_of(body)
+    assert UpstreamError("x").retryable
+
+
+def test_stream_of_an_end_alone_is_no_answer():
+    with pytest.raises(UpstreamError, match="without content"):
+        events_of()
+
+
+def test_end_without_a_blank_line_before_it_is_an_end():
+    decoder, events = ReplyDecoder(), []
+    data = json.dumps(chunk({"content": "Hi"})).encode()
+    decoder.feed(b"data: %s\ndata: [DONE]\n\n" % data, events)
+    assert decoder.done
+    assert of_type(TextDelta, events) == [TextDelta("Hi")]
+
+
+def test_cost_is_exact_in_an_answer_that_is_odd_elsewhere():
+    cost = "0.1234567890123456789"
+    odd = f'{{"id": 7, "choices": [{{"delta": {{"content": "x"}}}}], "usage": {{"cost": {cost}}}}}'
+    assert events_of(odd)[-1].usage.cost == Decimal(cost)
+
+
+def test_what_others_chose_is_kept_short():
+    long = "x" * 100_000
+    choice = {"delta": {"content": "x"}, "finish_reason": long, "native_finish_reason": long}
+    events = events_of({"id": long, "model": long, "provider": long, "choices": [choice]})
+    end = events[-1]
+    assert {len(end.id), len(end.model), len(end.provider), len(end.reason), len(end.native_reason)} == {200}
+    broken = {"choices": [{"delta": {}, "finish_reason": "error", "native_finish_reason": long}]}
+    with pytest.raises(UpstreamError) as caught:
+        events_of(broken)
+    assert len(caught.value.detail) == 200
+
+
+def test_arguments_that_came_as_an_object_nested_too_deep_are_a_typed_error():
+    deep = '{"choices": [{"delta": {"tool_calls": [{"function": {"name": "f", "arguments": %s}}]}}]}'
+    for depth in (500, 980, 2000):
+        with suppress(OpenRouterError):
+            events_of(deep % ('{"a":' * depth + "1" + "}" * depth))

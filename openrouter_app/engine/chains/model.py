@@ -4,19 +4,28 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..base_url import check_base_url
 from ..client import Request, Timeouts
 from ..connections import Connection
 from ..defaults import BASE_URL, defaults
-from ..errors import ConfigurationError, MissingKeyError, OpenRouterError, ReadTimeoutError, UpstreamError
-from ..failures import failure_of_response
+from ..errors import (
+    ConfigurationError,
+    CreditError,
+    ForbiddenError,
+    KeyRejectedError,
+    MissingKeyError,
+    OpenRouterError,
+    ReadTimeoutError,
+    UpstreamError,
+)
+from ..failures import failure_of_response, hide_key
 from ..flows import Close, Finish, Flow, Open, Read, Sleep
-from ..messages import Event, Message, Reply
+from ..messages import Event, Message, Reply, ReplyStarted
 from ..replies import reply_of
-from ..requests import encode_body, messages_of, wire_messages
+from ..requests import encode_body, messages_of, present_names, wire_messages
 from ..tools import ToolChoice, ToolSpec
 from ..wire import ReplyDecoder, decode_completion
 from .steps import Call, Step, Upstream
@@ -24,7 +33,7 @@ from .steps import Call, Step, Upstream
 if TYPE_CHECKING:
     from ..async_connections import AsyncConnection
 
-MAX_BODY = 12_000_000
+MAX_BODY = 8_000_000
 MAX_ERROR_BODY = 100_000
 FIRST_PAUSE = 0.5
 """Seconds that the first retry waits at most; each further one twice as long."""
@@ -35,6 +44,9 @@ _OWN = frozenset({"model", "tools", "tool_choice", "timeouts", "retries"})
 _MODELS = frozenset({"api_key", "base_url", "app_url", "app_title", "headers", "allow_insecure_base_url"})
 """What belongs to a model and not to one of its calls."""
 _FINAL = frozenset({400, 401, 402, 403})
+_TELLING, _BLANK = 6, 1_000  # bytes that tell what comes; blank ones to wait for them
+_STREAM = (b"data:", b":", b"event:", b"id:", b"retry:")
+_REFUSED = (KeyRejectedError, CreditError, ForbiddenError)
 
 
 class ChatOpenRouter(Step[Any]):
@@ -81,7 +93,7 @@ class ChatOpenRouter(Step[Any]):
         self.tools = tuple(tools)
         self.tool_choice = tool_choice
         self.retries = retries
-        self.options = options
+        self.options = present_names(options)
         self._api_key = api_key
         self._base_url = base_url
         self._app_url = app_url
@@ -92,6 +104,10 @@ class ChatOpenRouter(Step[Any]):
 
     def request(self, messages: Sequence[Message], call: Call) -> Request:
         """The HTTP request for these messages. Raises `ConfigurationError` where no key is set."""
+        body = encode_body(
+            self._body(messages, call)
+        )  # first: what it raises shall not come from where a key is
+        timeouts = _kind(call.options.get("timeouts"), Timeouts)
         common = defaults()
         insecure = common.allow_insecure_base_url if self._allow_insecure is None else self._allow_insecure
         base_url = check_base_url(self._base_url or common.base_url, allow_insecure=insecure)
@@ -116,8 +132,8 @@ class ChatOpenRouter(Step[Any]):
         return Request(
             url=f"{base_url}/chat/completions",
             headers=headers,
-            body=encode_body(self._body(messages, call)),
-            timeouts=_kind(call.options.get("timeouts"), Timeouts) or self._timeouts or common.timeouts,
+            body=body,
+            timeouts=timeouts or self._timeouts or common.timeouts,
         )
 
     def _body(self, messages: Sequence[Message], call: Call) -> dict[str, Any]:
@@ -136,10 +152,8 @@ class ChatOpenRouter(Step[Any]):
             if choice is not None:
                 body["tool_choice"] = choice.wire()
         body.update(self.options)
-        body.update((name, value) for name, value in given.items() if name not in _BODY | _OWN)
-        if "max_tokens" in body:
-            body.setdefault("max_completion_tokens", body.pop("max_tokens"))
-            body.pop("max_tokens", None)
+        own = _BODY | _OWN
+        body.update((name, value) for name, value in present_names(given).items() if name not in own)
         if call.streaming:
             body["stream"] = True
             body["stream_options"] = {"include_usage": True}
@@ -151,19 +165,21 @@ class ChatOpenRouter(Step[Any]):
         clock = _Clock(request.timeouts, call)
         for attempt in range(retries + 1):
             answer, connection = _Answer(clock), None
+            failure: OpenRouterError
             try:
                 connection = yield Open(request, clock.due)
                 yield from answer.events(connection)
                 yield Finish(connection)
                 return
             except TimeoutError:
-                raise answer.signed(clock.expired(answer.has_begun)) from None
+                failure = clock.expired(answer.has_begun)
             except OpenRouterError as error:
-                pause = _pause(error, attempt)
-                if answer.has_begun or attempt == retries or pause is None or not clock.has(pause):
-                    raise answer.signed(error) from None
+                failure = error
             if connection is not None:
                 yield Close(connection)
+            pause = None if answer.has_begun or attempt == retries else _pause(failure, attempt)
+            if pause is None or not clock.has(pause):
+                raise answer.signed(failure, request)
             yield Sleep(pause)
             clock.restart()
 
@@ -184,32 +200,39 @@ class _Answer:
         self._decoder = ReplyDecoder()
         self.has_begun = False
 
-    def signed(self, error: OpenRouterError) -> OpenRouterError:
-        """The error, with what is known of the answer it ended."""
+    def signed(self, error: OpenRouterError, request: Request) -> OpenRouterError:
+        """The error, with what is known of the answer it ended; without the key, which that may echo."""
         fold = self._decoder.fold
         error.provider = error.provider or fold.provider or None
         error.generation_id = error.generation_id or fold.id or None
+        hide_key(error, request.headers.get("Authorization", "").removeprefix("Bearer "))
         return error
 
     def events(self, connection: Connection | AsyncConnection) -> Flow:
         """The flow of its events. Raises the error it stands for or ends in."""
         if connection.status >= 300:
-            body = yield from _body(connection, MAX_ERROR_BODY, self._clock, cut=True)
-            raise failure_of_response(connection.status, connection.headers, body)
+            raise failure_of_response(
+                connection.status,
+                connection.headers,
+                (yield from _body(connection, MAX_ERROR_BODY, self._clock, cut=True)),
+            )
         events: list[Event] = []
-        if "event-stream" not in connection.headers.get("content-type", ""):
-            body = yield from _body(connection, MAX_BODY, self._clock)
-            decode_completion(body, events)
-            self.has_begun = True
-            yield from events
+        data = yield from self._head(connection)
+        if _is_one_body(data, connection.headers.get("content-type", "")):
+            body = yield from _body(connection, MAX_BODY, self._clock, data)
+            failed = _completed(body, events)
+            self.has_begun = failed is None or any(type(event) is not ReplyStarted for event in events)
+            if self.has_begun:
+                yield from events
+            if failed is not None:
+                raise failed
             return
         decoder = self._decoder
         feed, fold = decoder.feed, decoder.fold
         clock, monotonic = self._clock, time.monotonic
         idle, end = clock.idle, clock.end
         read = Read(connection, clock.due)
-        while not decoder.done:
-            data = yield read
+        while True:
             failure = None
             try:
                 if data:
@@ -233,6 +256,35 @@ class _Answer:
                 raise clock.expired(self.has_begun)
             if failure is not None:
                 raise failure
+            if decoder.done:
+                return
+            data = yield read
+
+    def _head(self, connection: Connection | AsyncConnection) -> Generator[Any, Any, bytes]:
+        """The first bytes, as many as tell a stream from one body."""
+        head, read = b"", Read(connection, self._clock.due)
+        while len(head.lstrip()) < _TELLING and len(head) < _BLANK and (data := (yield read)):
+            head += data
+            if time.monotonic() > self._clock.due:
+                raise TimeoutError
+        return head
+
+
+def _is_one_body(head: bytes, content_type: str) -> bool:
+    """Whether an answer is one JSON body. What it is called comes second: not all say what they send."""
+    head = head.removeprefix(b"\xef\xbb\xbf").lstrip()
+    if head.startswith((b"{", b"[")):
+        return True
+    return "event-stream" not in content_type.lower() and not head.startswith(_STREAM)
+
+
+def _completed(body: bytes | bytearray, events: list[Event]) -> OpenRouterError | None:
+    """Append the events of one body; the error it carries."""
+    try:
+        decode_completion(body, events)
+    except OpenRouterError as error:
+        return error
+    return None
 
 
 class _Clock:
@@ -272,7 +324,7 @@ def _pause(error: OpenRouterError, attempt: int) -> float | None:
     """Seconds until a request is sent again; None where that is no use."""
     status = getattr(error, "status", None)
     # a timeout has cost the reader its whole patience already
-    if not error.retryable or status in _FINAL or isinstance(error, ReadTimeoutError):
+    if not error.retryable or status in _FINAL or isinstance(error, (*_REFUSED, ReadTimeoutError)):
         return None
     asked = getattr(error, "retry_after", None)
     if asked is not None:
@@ -280,9 +332,16 @@ def _pause(error: OpenRouterError, attempt: int) -> float | None:
     return random.uniform(0, FIRST_PAUSE * 2**attempt)  # noqa: S311
 
 
-def _body(connection: Connection | AsyncConnection, limit: int, clock: _Clock, *, cut: bool = False) -> Any:
-    """All bytes of a body: at most ``limit``, then it is cut or refused."""
-    body = bytearray()
+def _body(
+    connection: Connection | AsyncConnection,
+    limit: int,
+    clock: _Clock,
+    head: bytes = b"",
+    *,
+    cut: bool = False,
+) -> Generator[Any, Any, bytearray]:
+    """All bytes of a body, the first of which are known: at most ``limit``, then it is cut or refused."""
+    body = bytearray(head)
     read = Read(connection, clock.due)
     while data := (yield read):
         body += data
@@ -293,7 +352,7 @@ def _body(connection: Connection | AsyncConnection, limit: int, clock: _Clock, *
             raise UpstreamError("The provider sent an answer that is too large.")
         if time.monotonic() > clock.due:
             raise TimeoutError
-    return bytes(body)
+    return body
 
 
 def _spec(tool: Any) -> ToolSpec:

@@ -21,6 +21,7 @@ from ..drivers import drive
 from ..errors import UsageError
 from ..flows import Flow
 from ..replies import added_up
+from ..requests import present_names
 from .upstream import Chosen
 from .upstream import Upstream as Upstream
 
@@ -259,10 +260,10 @@ class Bound(Step[Out]):
 
     def __init__(self, step: Step[Out], options: Mapping[str, Any]) -> None:
         self.step = step
-        self.options = dict(options)
+        self.options = present_names(options)
 
     def run(self, upstream: Upstream, call: Call) -> Upstream:
-        options = {**self.options, **call.options}
+        options = {**self.options, **present_names(call.options)}
         return self.step.run(upstream, msgspec.structs.replace(call, options=options))
 
     def reduce(self, items: Sequence[Any]) -> Any:
