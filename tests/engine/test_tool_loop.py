@@ -763,11 +763,11 @@ async def test_what_comes_before_a_call_is_bounded_by_the_deadline():
 
 
 async def test_preparing_does_not_count_as_the_tools_own_time():
-    @tool(timeout=0.3, parallel=False)
+    @tool(timeout=0.5, parallel=False)
     def typed(s: Slow) -> str:
         return "done"
 
-    @tool(timeout=0.3, parallel=False, needs_approval=lambda arguments: time.sleep(0.6))
+    @tool(timeout=0.5, parallel=False, needs_approval=lambda arguments: time.sleep(0.6))
     def judged() -> str:
         return "done"
 
