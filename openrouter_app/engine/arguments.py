@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from .errors import OutputError, PartialJSONError, UpstreamError
-from .operations import MISSING, Operation
+from .operations import MAX_PATH, MISSING, Operation
 from .partial_json import PartialJSON
 
 MAX_TOOL_CALLS = 128
@@ -193,10 +193,6 @@ def parse_arguments(text: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise OutputError("The tool's arguments are JSON but no object.", raw=text)
     return value
-
-
-MAX_PATH = 1_000
-"""Characters of the open value's path; every operation below it repeats them."""
 
 
 class ProgressiveArguments:

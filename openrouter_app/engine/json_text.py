@@ -29,11 +29,8 @@ from collections.abc import Callable
 from typing import Any, cast
 
 from .errors import OutputError, PartialJSONError
-from .operations import MISSING, Operation, merge
+from .operations import MAX_PATH, MISSING, Operation, merge
 from .partial_json import END, KEY, MAX_LENGTH, SCALAR, STRING, VALUE, PartialJSON
-
-MAX_PATH = 1_000
-"""Characters of the path of a value that can grow; every operation below it repeats them."""
 
 PORTION = 64
 """Characters of a candidate's first portion; each later one is as long as all before."""

@@ -18,6 +18,10 @@ class Missing(enum.Enum):  # an enum: type checkers narrow it, and a copy is the
 MISSING: Final = Missing.MISSING  # the value before there is one
 
 
+MAX_PATH = 1_000
+"""Characters of the path of a value that can grow, where it is told; every operation below it repeats them."""
+
+
 class Operation(TypedDict):
     """One change, as on the wire: RFC 6902's ``add``, or ``append``: more text for a string."""
 
