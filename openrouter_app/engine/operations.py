@@ -19,7 +19,7 @@ MISSING: Final = Missing.MISSING  # the value before there is one
 
 
 MAX_PATH = 1_000
-"""Characters of the path of a value that can grow, where it is told; every operation below it repeats them."""
+"""Characters of the path of a value that can grow: every operation below it repeats them."""
 
 
 class Operation(TypedDict):
