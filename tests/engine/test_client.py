@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
+import subprocess
+import sys
+import textwrap
 
 import pytest
 
@@ -45,6 +49,49 @@ async def test_loop_has_one_client_until_it_is_closed():
     assert not client.async_client().is_closed
     await client.aclose()
     await client.aclose()
+
+
+def test_loop_that_was_closed_and_no_more_is_forgotten():
+    async def made():
+        return client.async_client()
+
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(made())
+    loop.close()
+    assert loop in client._async_clients
+    asyncio.run(made())
+    assert len(client._async_clients) == 0
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+def test_forked_process_has_connections_of_its_own():
+    peers = []
+
+    def noted(server, connection):
+        peers.append(connection.getpeername())
+        answer(server, connection)
+
+    with serving(noted) as server:
+        program = f"""
+            import os, warnings
+            warnings.simplefilter("ignore", DeprecationWarning)  # that forking with threads is dangerous
+            from openrouter_app.engine.chains import ChatOpenRouter
+            model = ChatOpenRouter(model="a/b", api_key="k", base_url="{server.base_url}")
+            model.invoke("hi")
+            child = os.fork()
+            model.invoke("hi")
+            if child == 0:
+                os._exit(0)
+            assert os.waitpid(child, 0)[1] == 0
+            model.invoke("hi")
+        """
+        done = subprocess.run(
+            [sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True, timeout=60
+        )
+    assert done.returncode == 0, done.stderr
+    assert len(peers) == 4
+    assert len(set(peers)) == 2
+    assert max(peers.count(peer) for peer in peers) == 3
 
 
 def test_threads_have_one_client_until_it_is_closed():
@@ -91,3 +138,13 @@ def test_request_that_cannot_be_sent_is_the_callers_mistake(url, headers):
     with pytest.raises(ConfigurationError):
         build(client.sync_client(), request, 1e9)
     client.close()
+
+
+def test_traceback_of_a_header_that_cannot_be_sent_does_not_show_the_key():
+    request = client.Request("http://127.0.0.1/v1", {"Authorization": "Bearer CANARY\n"}, b"{}")
+    with pytest.raises(ConfigurationError) as caught:
+        build(client.sync_client(), request, 1e9)
+    client.close()
+    frames = [entry.frame for entry in caught.traceback if entry.path.parts[-2] == "engine"][1:]
+    assert frames
+    assert "CANARY" not in repr([frame.f_locals for frame in frames]) + repr(caught.value)
