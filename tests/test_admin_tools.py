@@ -104,13 +104,34 @@ def test_A20_pattern_is_saved_with_a_warning(admin_client):
     response = add(admin_client, {"type": "object", "properties": {"a": {"pattern": "(a+)+$"}}})
     assert ToolSpec.objects.exists()
     (warning,) = warnings(response)
-    assert warning.startswith("Line 1, column 52 ($.properties.a.pattern): ")
+    assert warning == (
+        "Line 1, column 52 ($.properties.a.pattern): a pattern is sent to the model as it is. Only a "
+        "tool with a function checks arguments against it, and refuses one that cannot be checked in "
+        "bounded time."
+    )
 
 
 def test_A20_reference_that_leaves_the_document_is_refused(admin_client):
     response = add(admin_client, {"type": "object", "properties": {"a": {"$ref": "file:///etc/passwd"}}})
     assert not ToolSpec.objects.exists()
     assert "$.properties.a.$ref" in response.context["adminform"].errors["schema"][0]
+
+
+def test_reference_that_leads_nowhere_is_refused_with_line_and_column(admin_client):
+    response = add(admin_client, '{"type": "object",\n "properties": {"a": {"$ref": "#/$defs/gone"}}}')
+    assert not ToolSpec.objects.exists()
+    (error,) = response.context["adminform"].errors["schema"]
+    assert error == "Line 2, column 31 ($.properties.a.$ref): the reference to '#/$defs/gone' leads nowhere."
+
+
+def test_schema_of_an_older_draft_is_saved(admin_client):
+    schema = {
+        "type": "object",
+        "properties": {"a": {"items": [{"type": "string"}], "additionalItems": False}},
+    }
+    assert "$.properties.a.items" in add(admin_client, schema).context["adminform"].errors["schema"][0]
+    assert warnings(add(admin_client, {"$schema": "http://json-schema.org/draft-07/schema#", **schema})) == []
+    assert ToolSpec.objects.exists()
 
 
 def test_many_warnings_are_summed_up(admin_client):

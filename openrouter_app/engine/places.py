@@ -10,6 +10,8 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from typing import Any
+from urllib.parse import unquote
 
 Path = tuple[str | int, ...]
 """The names and indices that lead from the root to a value."""
@@ -28,6 +30,7 @@ _BRACKETS = re.compile(
     rf'(?:[^"\[\]{{}}]++|"{_INNER}"|\[[^"\[\]{{}}]*+\])*(?:([\[{{]{{1,64}}+)|([\]}}]{{1,64}}+))', re.DOTALL
 )
 _NAME_OR_BRACE = re.compile(rf'"({_INNER})"([ \t\n\r]*+:)?|[{{}}]', re.DOTALL)
+_INDEX = re.compile(r"0|[1-9][0-9]{0,8}")
 _SCALAR = re.compile(rf'"{_INNER}"|[^ \t\n\r,:\[\]{{}}"]++', re.DOTALL)
 
 
@@ -44,6 +47,28 @@ def path_text(path: Path) -> str:
     """``$.anyOf[1].minimum``. Long names are cut: somebody else may have chosen them."""
     steps = (f"[{step}]" if isinstance(step, int) else f".{_cut(step)}" for step in path)
     return "$" + "".join(steps)
+
+
+def pointed(value: Any, pointer: str) -> tuple[Path, Any] | None:
+    """Where a JSON pointer leads from this value, and what is there; None where it leads nowhere.
+
+    As a ``$ref`` has it behind its "#": ``/$defs/a%20name``, ``/a~1b``.
+    """
+    if "%" in pointer:
+        pointer = unquote(pointer)
+    path: list[str | int] = []
+    for written in pointer.split("/")[1:]:
+        step: str | int
+        if isinstance(value, list):
+            if not _INDEX.fullmatch(written) or (step := int(written)) >= len(value):
+                return None
+        else:
+            step = written.replace("~1", "/").replace("~0", "~") if "~" in written else written
+            if not isinstance(value, dict) or step not in value:
+                return None
+        value = value[step]
+        path.append(step)
+    return tuple(path), value
 
 
 def line_and_column(text: str, position: int) -> tuple[int, int]:

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from contextvars import ContextVar
 from functools import cache, lru_cache
 from itertools import islice
 from typing import Any
 
+from .drafts import NEWEST, draft_of
 from .errors import OpenRouterError, OutputError, ToolSpecError
 from .patterns import compiled, matches
 from .places import path_text
@@ -31,6 +33,8 @@ MAX_NESTING = 150
 
 _TOO_DEEP = "The arguments are nested too deeply to be checked."
 _KEYWORD = 5  # what looking at a keyword costs, in steps of a pattern
+_SCHEMA = 3  # and going into a schema
+_SCHEMA_UNEVALUATED = 20  # and doing so to see what it looks at, by way of references
 _work: ContextVar[_Work] = ContextVar("work")
 
 
@@ -95,12 +99,19 @@ def _usable(text: str) -> dict[str, Any]:
 def _validator(text: str) -> Any:
     """The schema's validator, tried on nothing once: a schema that turns in a circle shows right away."""
     schema = _usable(text)
-    import referencing
     from jsonschema import validators  # at first use: it is dearer to import than all of the engine
+    from referencing import Registry, jsonschema
 
-    draft = validators.validator_for(schema, default=validators.Draft202012Validator)
-    # With an empty registry no reference leaves the schema; jsonschema's own opens addresses.
-    validator = _bounded(draft)(schema, registry=referencing.Registry())
+    draft = getattr(validators, (draft_of(schema) or NEWEST).validator)
+    root = jsonschema.specification_with(draft.ID_OF(draft.META_SCHEMA)).create_resource(schema)
+    uri = root.id() or ""
+    # No reference leaves a registry with nothing else in it; jsonschema's own opens addresses.
+    registry: Any = Registry().with_resource(uri, root)
+    with suppress(Exception):  # raised again by a reference that needs it
+        crawled = registry.crawl()  # else each reference to a name or an "$id" would do so
+        if crawled.contents(uri) is schema:  # nothing in it has taken its address
+            registry = crawled
+    validator = _bounded(draft)(schema, registry=registry, _resolver=registry.resolver(uri))
     try:
         _first_mistakes(validator, {})
     except OutputError as error:
@@ -113,6 +124,7 @@ class _Work:
 
     left = MAX_WORK
     nesting = 0
+    schema = _SCHEMA
 
 
 def _first_mistakes(validator: Any, arguments: Any) -> list[str]:
@@ -138,6 +150,7 @@ def _bounded(draft: Any) -> Any:
 
     def evolve(self: Any, **changes: Any) -> Any:
         # jsonschema's own turns to an unbounded class where a schema inside names a "$schema".
+        _pay(_work.get().schema)
         schema = changes.get("schema", self.schema)
         return bounded(schema, registry=self._registry, _resolver=changes.get("_resolver", self._resolver))
 
@@ -154,14 +167,19 @@ def _paid(name: str, keyword: _Keyword) -> _Keyword:
     def look(validator: Any, value: Any, instance: Any, schema: Any) -> Iterator[Any]:
         work = _work.get()
         work.nesting += 1
+        price = work.schema
         try:
             if work.nesting > MAX_NESTING:
                 raise OutputError(_TOO_DEEP)
             parts = _parts(instance)
             if name.startswith("unevaluated"):
                 parts *= 1 + parts // 20  # each is looked up in a list of all of them
+                work.schema = _SCHEMA_UNEVALUATED
             _pay(_KEYWORD + _parts(value) + parts)
+            if name in ("const", "enum") and parts:
+                _pay(_compared([value] if name == "const" else value, instance))
             for error in keyword(validator, value, instance, schema) or ():
+                _pay(1 if isinstance(error.validator, str) else _KEYWORD)
                 if error.validator is None:
                     error.message = f"{_cut(repr(error.instance), MAX_VALUE_SHOWN)} is not allowed"
                 elif not isinstance(error.validator, str) and len(error.message) > MAX_VALUE_SHOWN:
@@ -171,6 +189,7 @@ def _paid(name: str, keyword: _Keyword) -> _Keyword:
                 yield error
         finally:
             work.nesting -= 1
+            work.schema = price
 
     return look
 
@@ -184,6 +203,16 @@ def _pay(price: int) -> None:
 
 def _parts(value: Any) -> int:
     return len(value) if isinstance(value, (dict, list)) else 0
+
+
+def _compared(values: list[Any], instance: Any) -> int:
+    """What it costs to compare, where lists and objects are gone through, with each of these values."""
+    containers = sum(isinstance(value, (dict, list)) for value in values)
+    inside = [instance] if containers else []
+    for value in inside:  # grows meanwhile
+        if isinstance(value, (dict, list)):
+            inside += value.values() if isinstance(value, dict) else value
+    return containers * len(inside)
 
 
 def _told(error: Any) -> str:

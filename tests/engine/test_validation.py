@@ -144,6 +144,53 @@ def test_schema_of_an_older_draft_is_read_as_such():
     assert told({"$schema": "http://nobody.example/schema", **beside_a_reference}, {"a": 1})
 
 
+@pytest.mark.parametrize(
+    ("draft", "inner", "unfit", "said"),
+    [
+        ("draft-04", {"minimum": 1, "exclusiveMinimum": True}, 1, "arguments.a: 1 is less than or equal to"),
+        ("draft-07", {"items": [{"type": "string"}]}, ["x", 1], None),
+        ("draft-07", {"items": [{"type": "string"}]}, [1], "arguments.a[0]: 1 is not of type 'string'."),
+        (
+            "draft-07",
+            {"items": [{}], "additionalItems": False},
+            [1, 2],
+            "arguments.a: Additional items are not",
+        ),
+        (
+            "draft-07",
+            {"items": [{}], "additionalItems": {"pattern": "^a$"}},
+            [1, "b"],
+            "arguments.a[1]: 'b' does",
+        ),
+    ],
+)
+def test_what_an_older_draft_writes_in_its_own_way_is_told_with_its_place(draft, inner, unfit, said):
+    schema = {"$schema": f"http://json-schema.org/{draft}/schema#", **root(a=inner)}
+    if said is None:
+        validate_arguments(schema, {"a": unfit})
+    else:
+        assert said in told(schema, {"a": unfit})
+
+
+@pytest.mark.parametrize(
+    ("target", "elsewhere"),
+    [
+        ("#/x-foo", {"x-foo": {"pattern": r"(a)\1"}}),
+        ("#/default/a", {"default": {"a": {"items": {"patternProperties": {"(": {}}}}}}),
+    ],
+)
+def test_what_a_reference_leads_to_is_read_when_the_tool_is_defined(target, elsewhere):
+    with pytest.raises(ToolSpecError, match="the pattern") as raised:
+        check_usable({**root(a={"$ref": target}), **elsewhere})
+    assert raised.value.path[-1] in ("pattern", "patternProperties")
+
+
+def test_reference_that_leads_nowhere_is_refused_when_the_tool_is_defined():
+    with pytest.raises(ToolSpecError, match="leads nowhere") as raised:
+        check_usable(root(a={"$ref": "#/$defs/missing"}))
+    assert raised.value.path == ("properties", "a", "$ref")
+
+
 def test_changed_schema_is_read_anew():
     schema = root(a={"type": "string"})
     validate_arguments(schema, {"a": "x"})
@@ -159,11 +206,15 @@ def test_format_is_not_looked_at():
     ("schema", "said"),
     [
         (root(a={"type": "text"}), "$.properties.a.type: must be one of array"),
-        (root(a={"$ref": "#/$defs/gone"}), "The tool's schema cannot be used: "),
+        (
+            root(a={"$ref": "#/$defs/gone"}),
+            "$.properties.a.$ref: the reference to '#/$defs/gone' leads nowhere.",
+        ),
         ({"type": "object", "default": {1, 2}}, "The schema is no JSON: "),
         ({"type": "object", "maximum": float("nan")}, "The schema is no JSON: "),
         ([1], "The schema is no JSON: "),
-        ({"type": "object", "$ref": "#"}, "refers to itself without an end"),
+        ({"type": "object", "$ref": "#"}, "$: here the schema refers to itself without an end."),
+        ({"type": "object", "anyOf": [{"minProperties": 1}, {"$ref": "#"}]}, "to itself without an end"),
         (
             {
                 **root(),
@@ -285,7 +336,32 @@ HOSTILE = {
         {"a": [{}] * 9_000},
     ),
     "circle": ({"type": "object", "allOf": [{"$ref": "#"}] * 1_000}, {}),
-    "circle below": (root(a={"$ref": "#/properties/a"}), {"a": 1}),
+    "circle below": (root(a={"$dynamicRef": "#/properties/a"}), {"a": 1}),
+    "what is evaluated, through references that fan out": (
+        root(a={"unevaluatedProperties": False, "$ref": "#/$defs/d0"})
+        | {
+            "$defs": {
+                f"d{at}": {"dependentSchemas": {name: {"$ref": f"#/$defs/d{at + 1}"} for name in "abcdefgh"}}
+                for at in range(20)
+            }
+            | {"d20": {}}
+        },
+        {"a": dict.fromkeys("abcdefghi", 1)},
+    ),
+    "many mistakes in alternatives": (
+        root(a={"anyOf": [{"$ref": "#/$defs/a"}] * 1_000})
+        | {"$defs": {"a": {"dependentRequired": {"a": [f"{at}" for at in range(9_000)]}}}},
+        {"a": {"a": 1}},
+    ),
+    "one large value in many places": (
+        root(a={"allOf": [{"$ref": "#/$defs/a"}] * 1_000}) | {"$defs": {"a": {"enum": [[[0] * 40_000]]}}},
+        {"a": [[0] * 40_000]},
+    ),
+    "name of a place in a large schema": (
+        root(a={"items": {"$ref": "#a"}})
+        | {"$defs": {**{f"{at}": {} for at in range(9_000)}, "a": {"$anchor": "a"}}},
+        {"a": [1] * 5_000},
+    ),
     "references that fan out": (FANS_OUT, {"a": {}}),
     "deep value": (
         root(a={"$ref": "#/$defs/a"}) | {"$defs": {"a": {"items": {"$ref": "#/$defs/a"}}}},
@@ -308,7 +384,14 @@ def test_A20_what_the_schema_makes_dear_ends_in_a_tenth_of_a_second(name):
 
 @pytest.mark.parametrize(
     "name",
-    ["long text", "unique objects", "many values against many schemas", "references that fan out"],
+    [
+        "long text",
+        "unique objects",
+        "one large value in many places",
+        "many mistakes in alternatives",
+        "many values against many schemas",
+        "references that fan out",
+    ],
 )
 def test_what_takes_too_long_is_an_error_for_the_model(name):
     assert told(*HOSTILE[name]) == "The arguments are too long, or have too many parts, to be checked."
@@ -371,7 +454,7 @@ def test_A20_nothing_is_fetched(target, monkeypatch):
     monkeypatch.setattr("socket.socket.connect", fetched)
     assert "leaves the schema" in refused(root(a={"$ref": target}), {"a": 1})
     inside = {**root(a={"$id": "http://evil.example/", "$ref": "#/nowhere"}), "$id": target}
-    assert "cannot be used" in refused(inside, {"a": 1})
+    assert "leads nowhere" in refused(inside, {"a": 1})
 
 
 def test_jsonschema_is_imported_only_when_arguments_are_checked():
@@ -456,6 +539,64 @@ def keywords(inner):
 
 
 schemas = st.recursive(st.booleans(), lambda inner: st.one_of(st.booleans(), keywords(inner)), max_leaves=5)
+
+
+OF_A_DRAFT = {
+    "http://json-schema.org/draft-04/schema#": (
+        jsonschema.Draft4Validator,
+        {
+            "items": [{"type": "string"}, {"enum": [1]}],
+            "additionalItems": False,
+            "minimum": 1,
+            "exclusiveMinimum": True,
+            "dependencies": {"a": ["b"], "b": {"minProperties": 3}},
+        },
+    ),
+    "http://json-schema.org/draft-06/schema#": (
+        jsonschema.Draft6Validator,
+        {"items": [True, False], "exclusiveMinimum": 1, "contains": {"type": "string"}, "const": [1]},
+    ),
+    "http://json-schema.org/draft-07/schema#": (
+        jsonschema.Draft7Validator,
+        {
+            "items": [{"type": "string"}],
+            "additionalItems": {"pattern": "^a"},
+            "dependencies": {"a": ["b"], "b": {"minProperties": 3}},
+            "if": {"type": "object"},
+            "then": {"required": ["a"]},
+            "prefixItems": [False],
+        },
+    ),
+    "https://json-schema.org/draft/2019-09/schema": (
+        jsonschema.Draft201909Validator,
+        {
+            "items": [{"type": "string"}],
+            "unevaluatedItems": {"type": "integer"},
+            "contains": {"type": "string"},
+            "maxContains": 1,
+            "$ref": "#/$defs/any",
+            "minimum": 1,
+            "prefixItems": [False],
+        },
+    ),
+}
+
+
+@given(st.sampled_from(list(OF_A_DRAFT)), st.data())
+def test_agrees_with_the_library_on_older_drafts(address, data):
+    draft, members = OF_A_DRAFT[address]
+    chosen = {name: members[name] for name in members if data.draw(st.booleans())}
+    if "exclusiveMinimum" in chosen and "04" in address:
+        chosen["minimum"] = 1
+    schema = {**root(a=chosen), "$schema": address, "definitions": {"any": {}}, "$defs": {"any": {}}}
+    arguments = {"a": data.draw(instances)}
+    expected = draft(schema).is_valid(arguments)
+    try:
+        validate_arguments(schema, arguments)
+    except OutputError as error:
+        assert not expected, error
+    else:
+        assert expected
 
 
 @given(keywords(schemas), st.dictionaries(names, instances, max_size=3))
