@@ -258,7 +258,7 @@ _AT_ONCE = frozenset(("not", "if", "then", "else", "allOf", "anyOf", "oneOf", "d
 def _at_once(node: Mapping[str, Any]) -> list[int]:
     """The schemas in this one that look at the same value as it does."""
     nodes: list[Any] = []
-    for keyword in _AT_ONCE & node.keys():
+    for keyword in filter(_AT_ONCE.__contains__, node):
         match node[keyword]:
             case list() as several:
                 nodes += several
