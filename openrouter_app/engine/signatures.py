@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import functools
 import inspect
+import itertools
 import json
-import re
 import types
 import typing
 from collections.abc import Callable, Iterator, Mapping
@@ -20,6 +20,7 @@ from typing import Any
 
 import msgspec
 
+from .docstrings import parse_docstring
 from .errors import OutputError, ToolSpecError
 
 MAX_REASON = 300
@@ -49,12 +50,14 @@ class Signature:
 
         A parameter's description is `msgspec.Meta`'s, else a bare string's in ``Annotated``, else
         the docstring's (Google, NumPy or reST style); the tool's is the docstring's first
-        paragraph. What `functools.partial` has bound is not the model's to choose and does not appear.
+        paragraph. An object that can be called is described by its ``__call__``, else by its class.
+        What `functools.partial` has bound is not the model's to choose and does not appear.
 
         ``strict`` is for providers that enforce a schema, and those want every property required and no
-        other. A parameter with a default then takes null, which stands for the default unless the
-        type has a null of its own. Fields with defaults inside dataclasses and the like must
-        allow null themselves: there, null would reach their own code.
+        other: dicts, tuples and what may be anything are refused. A parameter with a default then
+        takes null, which stands for the default unless the type has a null of its own. Fields with
+        defaults inside dataclasses and the like must allow null themselves: there, null would reach
+        their own code.
 
         Raises `ToolSpecError`, with the function, the parameter and the ways out.
         """
@@ -62,10 +65,8 @@ class Signature:
         called = getattr(inner, "__qualname__", None) or type(inner).__qualname__
         parameters = list(_parameters(function, called, bound))
         hints = {parameter.name: _type_of(parameter, inner, called) for parameter in parameters}
-        summary, described = parse_docstring(inspect.getdoc(inner) or "")
-        schemas, definitions = msgspec.json.schema_components(
-            hints.values(), ref_template=f"{_REFERENCE}{{name}}"
-        )
+        summary, described = parse_docstring(_docstring(inner))
+        schemas, definitions = _components(hints, called)
         for node in definitions.values():
             if "description" in node:  # a class's whole docstring, indented as it stands in the code
                 node["description"] = parse_docstring(node["description"])[0]
@@ -103,10 +104,12 @@ class Signature:
 
         Names the function does not have are left out, and so are those for which it has its own
         default. Raises `OutputError` for what a schema cannot say or `validate_arguments` does not
-        check: a date that is none, a ``__post_init__`` that refuses.
+        check: a date that is none, a ``__post_init__`` that refuses. Of what is neither msgspec's own nor
+        meant for it, a KeyError say, the model is told the name alone, as of a function that fails.
         """
         typed: dict[str, Any] = {}
         wrong = []
+        cause: Exception | None = None
         for name, kind in self.types.items():
             if name not in values or (values[name] is None and name in self.null_means_default):
                 continue
@@ -116,8 +119,13 @@ class Signature:
                 wrong.append(_mistake(name, str(error)))
             except RecursionError as error:
                 raise OutputError(f"arguments.{name}: nested too deeply.") from error
+            except TypeError as error:  # msgspec's: a set of lists
+                wrong.append(_mistake(name, str(error)))
+            except Exception as error:  # a __post_init__ is anybody's code
+                wrong.append(f"arguments.{name}: this value is not accepted ({type(error).__name__})")
+                cause = error
         if wrong:
-            raise OutputError("; ".join(wrong[:5]) + ".")
+            raise OutputError("; ".join(wrong[:5]) + ".") from cause
         return typed
 
 
@@ -150,6 +158,12 @@ def _unwrapped(function: Callable[..., Any]) -> tuple[Any, frozenset[str]]:
                 inner = inner.__wrapped__
             case _:
                 return inner, frozenset(bound)
+
+
+def _docstring(inner: Any) -> str:
+    call = type(inner).__call__  # of a function, or a class, it is none that somebody wrote
+    is_written = hasattr(call, "__globals__") and not isinstance(inner, type)
+    return (inspect.getdoc(call) if is_written else None) or inspect.getdoc(inner) or ""
 
 
 def _parameters(
@@ -208,12 +222,39 @@ def _type_of(parameter: inspect.Parameter, inner: Any, called: str) -> Any:
     try:
         msgspec.json.schema_components([hint])
     except Exception as error:  # msgspec resolves annotations inside the type, with the same outcome
+        if _is_of_one_name(error):
+            raise refused("has two classes of the same name in its type", _RENAME) from error
         raise refused(
             f"has a type without a JSON Schema ({_reason(error)})",
             "Use standard types, enums, dataclasses, TypedDicts or msgspec structs, or bind the parameter "
             "with functools.partial: then the model does not see it.",
         ) from error
     return hint
+
+
+_RENAME = "Give each a __qualname__ of its own: a factory may set it on the class it makes."
+
+
+def _is_of_one_name(error: Exception) -> bool:
+    """Whether msgspec fails since it cannot tell two classes apart: it knows them by module and name."""
+    return isinstance(error, KeyError) and isinstance(error.args[0], type)
+
+
+def _components(hints: Mapping[str, Any], called: str) -> tuple[tuple[dict[str, Any], ...], dict[str, Any]]:
+    """The parameters' schemas, and the definitions that they share."""
+    try:
+        return msgspec.json.schema_components(hints.values(), ref_template=f"{_REFERENCE}{{name}}")
+    except KeyError:
+        for (first, one), (second, other) in itertools.combinations(hints.items(), 2):
+            try:
+                msgspec.json.schema_components([one, other])
+            except KeyError as error:
+                raise ToolSpecError(
+                    f"{called}: the parameters '{first}' and '{second}' have two classes of the same name "
+                    f"in their types. {_RENAME}",
+                    path=("properties", second),
+                ) from error
+        raise
 
 
 def _reason(error: Exception) -> str:
@@ -282,6 +323,12 @@ def _make_strict(schema: dict[str, Any], called: str) -> None:
         node.pop("discriminator", None)
         if len(node) > 1 and "$ref" in node:
             node["anyOf"] = [{"$ref": node.pop("$ref")}]
+        if way_out := _open(node):
+            raise ToolSpecError(
+                f"{called}: '{_where(path, schema)}' is open to what a schema does not name, and a strict "
+                f"schema is closed. {way_out}, or do without strict.",
+                path=path,
+            )
         if "properties" not in node:
             continue
         for name, property_ in node["properties"].items():
@@ -293,6 +340,31 @@ def _make_strict(schema: dict[str, Any], called: str) -> None:
                 )
         node["required"] = list(node["properties"])
         node["additionalProperties"] = False
+
+
+def _open(node: Mapping[str, Any]) -> str:
+    """The way out of a schema that a strict provider would not enforce; empty where it would."""
+    if _SAYS_WHAT.isdisjoint(node):
+        return "Say its type"
+    if "prefixItems" in node:
+        return "Take a dataclass with a field for each"
+    if node.get("type") == "array" and "items" not in node:
+        return "Say the type of its items"
+    if node.get("type") == "object" and "properties" not in node:
+        return "Take a dataclass, or a list of pairs of one"
+    return ""
+
+
+_SAYS_WHAT = frozenset(("type", "enum", "const", "anyOf", "oneOf", "$ref"))
+
+
+def _where(path: tuple[str | int, ...], schema: Mapping[str, Any]) -> str:
+    """The parameter, or the class and its field, that a path into a signature's schema leads into."""
+    if path[:1] == ("$defs",):
+        names = [schema["$defs"][path[1]].get("title", path[1]), *path[3:4]]
+    else:
+        names = list(path[1:2])
+    return ".".join(map(str, names))
 
 
 def _converted(value: Any, kind: Any) -> Any:
@@ -321,69 +393,3 @@ def _mistake(name: str, said: str) -> str:
     if not at:
         reason, where = where, "$"
     return f"{where.replace('`', '').replace('$', f'arguments.{name}', 1)}: {reason[:MAX_REASON]}"
-
-
-_SECTION = re.compile(
-    r"(?:args|arguments|parameters|params|(?:keyword|other) (?:args|arguments|parameters))\s*:", re.IGNORECASE
-)
-_OTHER_SECTION = re.compile(
-    r"(?:returns?|yields?|raises?|examples?|notes?|attributes|references|see also|todo|warnings?|warns)\s*:",
-    re.IGNORECASE,
-)
-_ENTRY = re.compile(r"\*{0,2}(\w+)\s*(?:\(.*?\)\s*)?:\s*(.*)")
-_FIELD = re.compile(r":(?:param|parameter|arg|argument|key|keyword)\s+(?:[^:]*\s)?\*{0,2}(\w+)\s*:\s*(.*)")
-_OTHER_FIELD = re.compile(r":\w+(?:\s[^:]*)?:(?:\s|$)")
-_NAMES = re.compile(r"(\*{0,2}\w+(?:\s*,\s*\*{0,2}\w+)*)\s*(?::.*)?")
-_UNDERLINE = re.compile(r"-{3,}|={3,}")
-
-
-def parse_docstring(text: str) -> tuple[str, dict[str, str]]:
-    """The first paragraph, and what is said of each parameter; any text will do.
-
-    Lines that belong together are joined. What only looks like a parameter is reported too: the
-    caller knows the names.
-    """
-    lines = [line.rstrip() for line in inspect.cleandoc(text).splitlines()]
-    summary: list[str] = []
-    described: dict[str, list[str]] = {}
-    in_summary = True
-    style, header, entry = "", 0, -1  # the section's style, its indent, and that of its entries
-    current: list[str] | None = None  # where lines that go on belong
-    for number, line in enumerate(lines):
-        below = lines[number + 1].strip() if number + 1 < len(lines) else ""
-        words = line.strip()
-        indent = len(line) - len(line.lstrip())
-        if not words:
-            in_summary = in_summary and not summary
-        elif _UNDERLINE.fullmatch(below):
-            is_ours = _SECTION.fullmatch(f"{words}:") is not None
-            style, header, current, in_summary = "numpy" if is_ours else "", indent, None, False
-        elif _UNDERLINE.fullmatch(words):
-            in_summary = False
-        elif _SECTION.fullmatch(words):
-            # Where the text begins with it, cleandoc has taken the indent from what stands below.
-            style, header, entry, current, in_summary = "google", indent if number else -1, -1, None, False
-        elif said := _FIELD.match(words):
-            style, header, current, in_summary = "rest", indent, [said[2]], False
-            described.setdefault(said[1], current)
-        elif _OTHER_FIELD.match(words) or _OTHER_SECTION.fullmatch(words):
-            style, current, in_summary = "", None, False
-        elif style == "numpy" and indent <= header:
-            current = []
-            named = _NAMES.fullmatch(words)
-            for name in named[1].split(",") if named else ():
-                described.setdefault(name.strip().lstrip("*"), current)
-        elif style == "google" and indent > header and (entry < 0 or indent <= entry):
-            entry = indent
-            if said := _ENTRY.fullmatch(words):
-                current = described.setdefault(said[1], [said[2]])
-            elif current is not None:
-                current.append(words)
-        elif style and indent > header:
-            if current is not None:
-                current.append(words)
-        elif in_summary:
-            summary.append(words)
-        else:
-            style, current = "", None
-    return " ".join(summary), {name: " ".join(filter(None, said)) for name, said in described.items()}

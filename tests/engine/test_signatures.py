@@ -7,7 +7,7 @@ import enum
 import functools
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, make_dataclass
 from decimal import Decimal
 from typing import Annotated, Any, Literal, NamedTuple, NotRequired, Optional, TypedDict
 
@@ -17,9 +17,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
+from openrouter_app.engine.docstrings import parse_docstring
 from openrouter_app.engine.errors import OutputError, ToolSpecError
 from openrouter_app.engine.schemas import check_schema
-from openrouter_app.engine.signatures import Signature, keyword_arguments, parse_docstring
+from openrouter_app.engine.signatures import Signature, keyword_arguments
 from openrouter_app.engine.validation import validate_arguments
 
 
@@ -313,7 +314,29 @@ def test_async_functions_and_objects_that_can_be_called():
     assert Signature.of(wait).description == "Wait."
     signature = Signature.of(Search())
     assert list(signature.schema["properties"]) == ["query", "unit"]
-    assert signature.name == ""
+    assert (signature.name, signature.description) == ("", "An index.")
+
+
+def test_object_is_described_by_what_a_call_does():
+    class Search:
+        """An index.
+
+        Args:
+            path: Where it is.
+        """
+
+        def __init__(self, path: str): ...
+
+        def __call__(self, query: str):
+            """Find pages.
+
+            Args:
+                query: Words.
+            """
+
+    signature = Signature.of(Search("here"))
+    assert signature.description == "Find pages."
+    assert signature.schema["properties"] == {"query": {"type": "string", "description": "Words."}}
 
 
 # What is refused
@@ -380,6 +403,23 @@ def test_parameter_that_has_no_name_for_a_model_is_refused():
     assert "the parameter 'a: 'int'' cannot be filled in by name: remove the '/'" in refused(positional)
     assert "the parameter '*a: 'int'' cannot be filled in by name: take a list" in refused(many)
     assert "the parameter '**a: 'int'' cannot be filled in by name: write its names out" in refused(any_name)
+
+
+def made_by_a_factory(kind):
+    return make_dataclass("Made", [("a", kind)])
+
+
+def test_classes_of_one_name_are_refused_with_the_parameters_and_the_way_out():
+    def f(n: int, a, b): ...
+
+    one, other = made_by_a_factory(int), made_by_a_factory(str)
+    f.__annotations__ |= {"a": one, "b": list[other]}
+    said = refused(f)
+    assert "f: the parameters 'a' and 'b' have two classes of the same name in their types. " in said
+    f.__annotations__["b"] = dict[str, one | list[other]]
+    assert "the parameter 'b' has two classes of the same name in its type. Give each a __qual" in refused(f)
+    other.__qualname__ = "Other"
+    assert len(schema_of(f)["$defs"]) == 2
 
 
 def test_method_of_a_class_is_refused_for_its_self():
@@ -476,13 +516,47 @@ def test_strict_field_that_need_not_be_given_is_refused(kind, named):
     assert named in refused(f, strict=True)
 
 
+class Tags(msgspec.Struct):
+    words: dict[str, str]
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        (dict, "'a' is open to what a schema does not name"),
+        (dict[str, int], "'a' is open"),
+        (dict[str, int] | None, "'a' is open"),
+        (list[dict], "'a' is open"),
+        (Any, "'a' is open to what a schema does not name, and a strict schema is closed. Say its type, or"),
+        (list, "Say the type of its items, or do without strict."),
+        (list[Any], "Say the type of its items"),
+        (tuple[int, str], "'a' is open"),
+        (Span, "'Span' is open"),
+        (Tags, "'Tags.words' is open"),
+        (Annotated[Any, "It."], "'a' is open"),
+    ],
+)
+@pytest.mark.parametrize("default", [(), (None,)])
+def test_strict_refuses_what_cannot_be_closed_with_its_name(kind, said, default):
+    def f(a): ...
+
+    f.__annotations__, f.__defaults__ = {"a": kind}, default
+    refusal = refused(f, strict=True)
+    assert refusal.startswith(f"{f.__qualname__}: ")
+    assert said in refusal
+
+
+@pytest.mark.parametrize("kind", [list[int], set[str], tuple[int, ...], Point, Unit, Cat | Dog, int | None])
+def test_strict_takes_what_is_closed(kind):
+    schema_of_type(kind, strict=True)
+
+
 def test_strict_field_with_a_default_may_take_null():
     class Kept(msgspec.Struct):
         a: Unit | None = None
         b: Literal["x", None] = None
-        c: Any = None
 
-    assert schema_of_type(Kept, strict=True)[1]["Kept"]["required"] == ["a", "b", "c"]
+    assert schema_of_type(Kept, strict=True)[1]["Kept"]["required"] == ["a", "b"]
 
 
 def test_strict_drops_what_strict_providers_do_not_take():
@@ -565,6 +639,33 @@ def test_what_does_not_become_typed_is_told_with_its_place(kind, value, said):
     with pytest.raises(OutputError) as raised:
         Signature.of(f).arguments({"a": value})
     assert str(raised.value) == said
+
+
+@dataclass
+class Secretive:
+    a: int
+
+    def __post_init__(self):
+        raise KeyError("a secret")
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "said"),
+    [
+        (Secretive, {"a": 1}, "arguments.a: this value is not accepted (KeyError)."),
+        (list[Secretive], [{"a": 1.0}], "arguments.a: this value is not accepted (KeyError)."),
+        (set[Any], [[1]], "arguments.a: unhashable type: 'list'."),
+    ],
+)
+def test_other_errors_on_the_way_back_are_told_to_the_model(kind, value, said):
+    def f(a, b: int): ...
+
+    f.__annotations__["a"] = kind
+    with pytest.raises(OutputError) as raised:
+        Signature.of(f).arguments({"a": value})
+    assert str(raised.value) == said
+    with pytest.raises(OutputError, match=r"; arguments\.b: Expected `int`, got `str`\."):
+        Signature.of(f).arguments({"a": value, "b": "x"})
 
 
 def test_mistakes_are_told_together_up_to_a_number():
