@@ -264,17 +264,18 @@ def test_pattern_that_cannot_be_followed_is_refused_with_its_path(pattern, said)
     assert said in refused({**root(), "patternProperties": {pattern: {}}})
 
 
-# Attacks: in CPU time, the best of three, as the machine may be busy
+# Attacks: in CPU time, of three tries the first in time. The bounds are ten times what it takes, as the
+# machine may be busy; without the limits each takes minutes, or does not end.
 
 
-def seconds(schema, arguments):
-    def once():
+def ends_within(seconds, schema, arguments):
+    def took():
         start = time.thread_time()
         with contextlib.suppress(OutputError, ToolSpecError):
             validate_arguments(schema, arguments)
         return time.thread_time() - start
 
-    return min(once() for _ in range(3))
+    return any(took() < seconds for _ in range(3))
 
 
 def nested(depth, value=0):
@@ -373,13 +374,12 @@ HOSTILE = {
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_A20_A24_hostile_arguments_end_soon(name):
-    schema, arguments = HOSTILE[name]
-    assert seconds(schema, arguments) < 1
+    assert ends_within(4, *HOSTILE[name])
 
 
 @pytest.mark.parametrize("name", ["nested repetition", "alternatives that overlap", "circle", "circle below"])
-def test_A20_what_the_schema_makes_dear_ends_in_a_tenth_of_a_second(name):
-    assert seconds(*HOSTILE[name]) < 0.1
+def test_A20_what_the_schema_makes_dear_ends_at_once(name):
+    assert ends_within(0.5, *HOSTILE[name])
 
 
 @pytest.mark.parametrize(
