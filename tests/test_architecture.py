@@ -35,6 +35,7 @@ FLOORS = {
     "engine.inflate": 3,
     "engine.reasoning": 3,
     "engine.schemas": 3,
+    "engine.type_schemas": 3,
     "engine.signatures": 4,
     "engine.validation": 4,
     "engine.tools": 5,

@@ -22,10 +22,10 @@ import msgspec
 
 from .docstrings import parse_docstring
 from .errors import OutputError, ToolSpecError
+from .type_schemas import REFERENCE, make_strict, nodes, state_formats, state_type, takes_null
 
 MAX_REASON = 300
 """Characters of one reason: values that a model chose may stand in it."""
-_REFERENCE = "#/$defs/"
 _EXACT = 2**53
 """Whole floats up to here are surely the whole number that was written."""
 
@@ -78,13 +78,13 @@ class Signature:
             optional = parameter.default is not parameter.empty
             description = own.pop("description", None) or _bare_string(hints[name]) or described.get(name, "")
             shown = _shown_default(parameter.default, own, definitions) if optional else {}
-            if strict and optional and not _takes_null(own, definitions):
+            own |= shown
+            state_formats(hints[name], own, definitions)
+            if strict and optional and not takes_null(own, definitions):
                 nulls.add(name)
                 own = {"anyOf": [own, {"type": "null"}]}
                 values = "".join(f", {json.dumps(value)}" for value in shown.values())
                 description = f"{description} Null means the default{values}.".lstrip()
-            elif not strict:
-                own |= shown
             properties[name] = own | ({"description": description} if description else {})
             if strict or not optional:
                 required.append(name)
@@ -93,10 +93,10 @@ class Signature:
             schema["required"] = required
         if definitions:
             schema["$defs"] = definitions
-        for _path, node in _nodes(schema):
-            _state_type(node)
+        for _path, node in nodes(schema):
+            state_type(node)
         if strict:
-            _make_strict(schema, called)
+            make_strict(schema, called)
         return cls(getattr(inner, "__name__", ""), summary, schema, hints, frozenset(nulls))
 
     def arguments(self, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -232,23 +232,23 @@ def _type_of(parameter: inspect.Parameter, inner: Any, called: str) -> Any:
     return hint
 
 
-_RENAME = "Give each a __qualname__ of its own: a factory may set it on the class it makes."
+_RENAME = "Give each a name of its own: a factory may set __name__ and __qualname__ of what it makes."
 
 
 def _is_of_one_name(error: Exception) -> bool:
     """Whether msgspec fails since it cannot tell two classes apart: it knows them by module and name."""
-    return isinstance(error, KeyError) and isinstance(error.args[0], type)
+    return isinstance(error, KeyError) and not isinstance(error.args[0], str)
 
 
 def _components(hints: Mapping[str, Any], called: str) -> tuple[tuple[dict[str, Any], ...], dict[str, Any]]:
     """The parameters' schemas, and the definitions that they share."""
     try:
-        return msgspec.json.schema_components(hints.values(), ref_template=f"{_REFERENCE}{{name}}")
-    except KeyError:
+        return msgspec.json.schema_components(hints.values(), ref_template=f"{REFERENCE}{{name}}")
+    except (KeyError, RecursionError):  # the second, where the class is in itself
         for (first, one), (second, other) in itertools.combinations(hints.items(), 2):
             try:
                 msgspec.json.schema_components([one, other])
-            except KeyError as error:
+            except (KeyError, RecursionError) as error:
                 raise ToolSpecError(
                     f"{called}: the parameters '{first}' and '{second}' have two classes of the same name "
                     f"in their types. {_RENAME}",
@@ -269,7 +269,7 @@ def _bare_string(hint: Any) -> str:
 
 def _shown_default(default: Any, schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> dict[str, Any]:
     """``{"default": ...}``, or nothing where JSON has no word for it or the type does not allow it."""
-    if default is None and not _takes_null(schema, definitions):
+    if default is None and not takes_null(schema, definitions):
         return {}
     try:
         value = msgspec.to_builtins(default, str_keys=True)
@@ -279,95 +279,8 @@ def _shown_default(default: Any, schema: Mapping[str, Any], definitions: Mapping
     return {"default": value}
 
 
-def _takes_null(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> bool:
-    if reference := schema.get("$ref"):
-        return _takes_null(definitions[reference.removeprefix(_REFERENCE)], definitions)
-    if "anyOf" in schema:
-        return any(_takes_null(branch, definitions) for branch in schema["anyOf"])
-    if "enum" in schema:
-        return None in schema["enum"]
-    kind = schema.get("type", "null")
-    return "null" in ([kind] if isinstance(kind, str) else kind)
-
-
-def _nodes(
-    schema: dict[str, Any], path: tuple[str | int, ...] = ()
-) -> Iterator[tuple[tuple[str | int, ...], dict[str, Any]]]:
-    """A schema of msgspec's and every schema in it, with its path."""
-    yield path, schema
-    for keyword in ("$defs", "properties"):
-        for name, node in schema.get(keyword, {}).items():
-            yield from _nodes(node, (*path, keyword, name))
-    for keyword in ("anyOf", "prefixItems"):
-        for index, node in enumerate(schema.get(keyword, ())):
-            yield from _nodes(node, (*path, keyword, index))
-    for keyword in ("items", "additionalProperties"):
-        if isinstance(node := schema.get(keyword), dict):
-            yield from _nodes(node, (*path, keyword))
-
-
-_JSON_TYPES = {str: "string", bool: "boolean", int: "integer", float: "number", type(None): "null"}
-
-
-def _state_type(node: dict[str, Any]) -> None:
-    """Enums say their type too: some providers refuse a property without one."""
-    if "enum" in node and "type" not in node:
-        kinds = sorted({_JSON_TYPES[type(value)] for value in node["enum"]})
-        node["type"] = kinds[0] if len(kinds) == 1 else kinds
-
-
-def _make_strict(schema: dict[str, Any], called: str) -> None:
-    """The subset that strict providers take: closed objects, all required, nothing beside a ``$ref``."""
-    for path, node in _nodes(schema):
-        node.pop("default", None)
-        node.pop("discriminator", None)
-        if len(node) > 1 and "$ref" in node:
-            node["anyOf"] = [{"$ref": node.pop("$ref")}]
-        if way_out := _open(node):
-            raise ToolSpecError(
-                f"{called}: '{_where(path, schema)}' is open to what a schema does not name, and a strict "
-                f"schema is closed. {way_out}, or do without strict.",
-                path=path,
-            )
-        if "properties" not in node:
-            continue
-        for name, property_ in node["properties"].items():
-            if name not in node.get("required", ()) and not _takes_null(property_, schema.get("$defs", {})):
-                raise ToolSpecError(
-                    f"{called}: '{node.get('title', path[-1])}.{name}' need not be given, but a strict "
-                    "schema asks for all. Take its default away, let it be None, or do without strict.",
-                    path=(*path, "properties", name),
-                )
-        node["required"] = list(node["properties"])
-        node["additionalProperties"] = False
-
-
-def _open(node: Mapping[str, Any]) -> str:
-    """The way out of a schema that a strict provider would not enforce; empty where it would."""
-    if _SAYS_WHAT.isdisjoint(node):
-        return "Say its type"
-    if "prefixItems" in node:
-        return "Take a dataclass with a field for each"
-    if node.get("type") == "array" and "items" not in node:
-        return "Say the type of its items"
-    if node.get("type") == "object" and "properties" not in node:
-        return "Take a dataclass, or a list of pairs of one"
-    return ""
-
-
-_SAYS_WHAT = frozenset(("type", "enum", "const", "anyOf", "oneOf", "$ref"))
-
-
-def _where(path: tuple[str | int, ...], schema: Mapping[str, Any]) -> str:
-    """The parameter, or the class and its field, that a path into a signature's schema leads into."""
-    if path[:1] == ("$defs",):
-        names = [schema["$defs"][path[1]].get("title", path[1]), *path[3:4]]
-    else:
-        names = list(path[1:2])
-    return ".".join(map(str, names))
-
-
 def _converted(value: Any, kind: Any) -> Any:
+    value = msgspec.to_builtins(value)  # a copy: what may be anything would be shared with the call
     try:
         return msgspec.convert(value, kind, str_keys=True)
     except msgspec.ValidationError:

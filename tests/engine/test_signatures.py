@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, make_dataclass
 from decimal import Decimal
-from typing import Annotated, Any, Literal, NamedTuple, NotRequired, Optional, TypedDict
+from typing import Annotated, Any, Generic, Literal, NamedTuple, NotRequired, Optional, TypedDict, TypeVar
 
 import msgspec
 import pytest
@@ -76,6 +76,13 @@ class Dog(msgspec.Struct, tag="dog"):
 
 class Branch(msgspec.Struct):
     branches: list[Branch] = []
+
+
+Held = TypeVar("Held")
+
+
+class Boxed(msgspec.Struct, Generic[Held]):
+    held: Held
 
 
 class Custom:
@@ -161,6 +168,10 @@ def test_signature_and_docstring_become_a_schema():
         (Literal["a", "b"], {"enum": ["a", "b"], "type": "string"}),
         (Literal["a", 1, None], {"enum": [None, 1, "a"], "type": ["integer", "null", "string"]}),
         (datetime.date, {"type": "string", "format": "date"}),
+        (datetime.datetime, {"type": "string", "format": "date-time"}),
+        (datetime.time, {"type": "string", "format": "time"}),
+        (Annotated[datetime.time, msgspec.Meta(tz=True)], {"type": "string", "format": "time"}),
+        (Annotated[datetime.datetime, msgspec.Meta(tz=False)], {"type": "string"}),
         (datetime.timedelta, {"type": "string", "format": "duration"}),
         (uuid.UUID, {"type": "string", "format": "uuid"}),
         (Decimal, {"type": "string", "format": "decimal"}),
@@ -171,6 +182,71 @@ def test_signature_and_docstring_become_a_schema():
 )
 def test_types_have_their_json_form(kind, schema):
     assert schema_of_type(kind) == (schema, {})
+
+
+class Alarm(msgspec.Struct, tag="alarm", rename="camel"):
+    rings_at: datetime.datetime
+    again: list[Alarm] = []
+
+
+class Row(msgspec.Struct, tag="row", array_like=True):
+    number: int
+    at: datetime.time
+
+
+@dataclass
+class Visit:
+    at: dict[str, datetime.datetime]
+    since: datetime.datetime = datetime.datetime(2024, 1, 2)
+    until: datetime.datetime | None = None
+
+
+class Hours(NamedTuple):
+    first: datetime.time
+    last: datetime.time = datetime.time(3, tzinfo=datetime.UTC)
+
+
+@pytest.mark.parametrize(
+    ("kind", "count"),
+    [
+        (list[datetime.datetime], 1),
+        (tuple[int, datetime.datetime, datetime.time], 2),
+        (tuple[()], 0),
+        (list, 0),
+        (Annotated[list, msgspec.Meta(extra_json_schema={"items": True})], 0),
+        (Annotated[datetime.time, msgspec.Meta(extra_json_schema={"format": "time"})], 1),
+        (None | datetime.time | int, 1),
+        (Annotated[frozenset[datetime.datetime] | None, "When."], 1),
+        (Alarm, 1),
+        (None | Alarm | Cat | int | list[datetime.time], 2),
+        (Dog | Alarm, 1),
+        (Alarm | None, 1),
+        (dict[str, Row], 1),
+        (Visit, 2),  # but for what begins without a timezone
+        (Hours, 2),
+    ],
+)
+def test_dates_and_times_say_their_format_wherever_they_stand(kind, count):
+    said = str(schema_of_type(kind))
+    assert said.count("'format': 'date-time'") + said.count("'format': 'time'") == count
+
+
+def test_default_without_a_timezone_is_not_said_to_have_one():
+    def f(
+        a: datetime.time = datetime.time(3),
+        b: datetime.datetime = datetime.datetime(2024, 1, 2, tzinfo=datetime.UTC),
+        c: int | datetime.time | None = datetime.time(3),
+        d: datetime.datetime | list[int] = (),
+    ): ...
+
+    properties = schema_of(f)["properties"]
+    assert properties["a"] == {"type": "string", "default": "03:00:00"}
+    assert properties["b"] == {"type": "string", "format": "date-time", "default": "2024-01-02T00:00:00Z"}
+    assert "format" not in str(properties["c"])
+    assert "'format': 'date-time'" in str(properties["d"])
+    strict = schema_of(f, strict=True)["properties"]
+    assert "format" not in str([strict["a"], strict["c"]])
+    assert "default'" not in str(strict)
 
 
 @pytest.mark.parametrize("kind", [Unit, Size, Place, Options, Span, Branch, "Optional[Place]", list["Place"]])
@@ -417,9 +493,26 @@ def test_classes_of_one_name_are_refused_with_the_parameters_and_the_way_out():
     said = refused(f)
     assert "f: the parameters 'a' and 'b' have two classes of the same name in their types. " in said
     f.__annotations__["b"] = dict[str, one | list[other]]
-    assert "the parameter 'b' has two classes of the same name in its type. Give each a __qual" in refused(f)
-    other.__qualname__ = "Other"
+    assert "the parameter 'b' has two classes of the same name in its type. Give each a name" in refused(f)
+    other.__name__ = other.__qualname__ = "Other"
     assert len(schema_of(f)["$defs"]) == 2
+
+
+def recursive_one(kind):
+    class Node(msgspec.Struct):
+        value: kind
+        below: list[Node]
+
+    Node.__annotations__ = {"value": kind, "below": list[Node]}
+    return Node
+
+
+@pytest.mark.parametrize("make", [recursive_one, lambda kind: Boxed[made_by_a_factory(kind)]])
+def test_classes_of_one_name_are_refused_where_they_hold_themselves_or_others(make):
+    def f(a, b): ...
+
+    f.__annotations__ = {"a": make(int), "b": make(str)}
+    assert "the parameters 'a' and 'b' have two classes of the same name" in refused(f)
 
 
 def test_method_of_a_class_is_refused_for_its_self():
@@ -523,17 +616,20 @@ class Tags(msgspec.Struct):
 @pytest.mark.parametrize(
     ("kind", "said"),
     [
-        (dict, "'a' is open to what a schema does not name"),
-        (dict[str, int], "'a' is open"),
-        (dict[str, int] | None, "'a' is open"),
-        (list[dict], "'a' is open"),
-        (Any, "'a' is open to what a schema does not name, and a strict schema is closed. Say its type, or"),
+        (
+            dict,
+            "the parameter 'a' has a type that a strict schema cannot spell out. Take a dataclass, or a list",
+        ),
+        (dict[str, int], "'a' has a type"),
+        (dict[str, int] | None, "'a' has a type"),
+        (list[dict], "'a' has a type"),
+        (Any, "the parameter 'a' has a type that a strict schema cannot spell out. Say its type, or"),
         (list, "Say the type of its items, or do without strict."),
         (list[Any], "Say the type of its items"),
-        (tuple[int, str], "'a' is open"),
-        (Span, "'Span' is open"),
-        (Tags, "'Tags.words' is open"),
-        (Annotated[Any, "It."], "'a' is open"),
+        (tuple[int, str], "'a' has a type"),
+        (Span, "'Span' has a type"),
+        (Tags, "'Tags.words' has a type"),
+        (Annotated[Any, "It."], "'a' has a type"),
     ],
 )
 @pytest.mark.parametrize("default", [(), (None,)])
