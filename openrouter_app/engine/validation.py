@@ -42,9 +42,9 @@ def validate_arguments(schema: Mapping[str, Any], arguments: Any) -> None:
     """Raise `OutputError` unless the arguments fit, with a sentence for the model.
 
     It names at most `MAX_ERRORS` places, each with its reason: ``arguments.location: 5 is not of
-    type 'string'``. Arguments that would take too long are refused alike. The schema is read as its
-    ``$schema`` says, else as draft 2020-12; ``format`` is not looked at. A schema that cannot be used
-    raises `ToolSpecError`.
+    type 'string'``. Arguments that would take too long are refused alike. The schema is read in the
+    draft that its root's ``$schema`` names (04, 06, 07, 2019-09), else in 2020-12; ``format`` is not
+    looked at. A schema that cannot be used raises `ToolSpecError`.
     """
     text = _text(schema)
     try:
@@ -62,7 +62,8 @@ def validate_arguments(schema: Mapping[str, Any], arguments: Any) -> None:
 def check_usable(schema: Mapping[str, Any]) -> None:
     """Raise `ToolSpecError`, with the path, for a schema that arguments cannot be checked against.
 
-    Beyond `check_schema` these are patterns that cannot be followed. jsonschema is not imported for it.
+    Beyond `check_schema`, which follows every reference, these are patterns that cannot be followed.
+    jsonschema is not imported for it.
     """
     _usable(_text(schema))
 
