@@ -21,7 +21,7 @@ from typing import Any
 import msgspec
 
 from .docstrings import parse_docstring
-from .errors import OutputError, ToolSpecError
+from .errors import OutputError, ToolError, ToolSpecError
 from .type_schemas import REFERENCE, make_strict, nodes, state_formats, state_type, takes_null
 
 MAX_REASON = 300
@@ -119,7 +119,7 @@ class Signature:
                 wrong.append(_mistake(name, str(error)))
             except RecursionError as error:
                 raise OutputError(f"arguments.{name}: nested too deeply.") from error
-            except TypeError as error:  # msgspec's: a set of lists
+            except (TypeError, ToolError) as error:  # msgspec's, of a set of lists; and for the model anyway
                 wrong.append(_mistake(name, str(error)))
             except Exception as error:  # a __post_init__ is anybody's code
                 wrong.append(f"arguments.{name}: this value is not accepted ({type(error).__name__})")
@@ -305,4 +305,4 @@ def _mistake(name: str, said: str) -> str:
     reason, at, where = said.rpartition(" - at ")
     if not at:
         reason, where = where, "$"
-    return f"{where.replace('`', '').replace('$', f'arguments.{name}', 1)}: {reason[:MAX_REASON]}"
+    return f"{where.replace('`', '').replace('$', f'arguments.{name}', 1)}: {reason[:MAX_REASON].rstrip('.')}"

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from openrouter_app.engine.docstrings import parse_docstring
-from openrouter_app.engine.errors import OutputError, ToolSpecError
+from openrouter_app.engine.errors import OutputError, ToolError, ToolSpecError
 from openrouter_app.engine.schemas import check_schema
 from openrouter_app.engine.signatures import Signature, keyword_arguments
 from openrouter_app.engine.validation import validate_arguments
@@ -762,6 +762,41 @@ def test_other_errors_on_the_way_back_are_told_to_the_model(kind, value, said):
     assert str(raised.value) == said
     with pytest.raises(OutputError, match=r"; arguments\.b: Expected `int`, got `str`\."):
         Signature.of(f).arguments({"a": value, "b": "x"})
+
+
+def test_what_a_type_says_to_the_model_is_told():
+    class Booking(msgspec.Struct):
+        seats: int
+
+        def __post_init__(self):
+            raise ToolError("There are 3 seats.")
+
+    def f(a): ...
+
+    f.__annotations__ = {"a": Booking}
+    with pytest.raises(OutputError) as raised:
+        Signature.of(f).arguments({"a": {"seats": 4}})
+    assert str(raised.value) == "arguments.a: There are 3 seats."
+
+
+@pytest.mark.parametrize("kind", [Any, dict, list[Any] | dict[str, Any], dict[str, Any]])
+def test_what_a_function_is_given_is_its_own(kind):
+    def f(a): ...
+
+    f.__annotations__ = {"a": kind}
+    said = {"a": {"b": [{"c": 1}], "d": {}}}
+    given = Signature.of(f).arguments(said)
+    assert given == said
+    given["a"]["b"][0]["c"] = 2
+    given["a"]["d"]["e"] = 3
+    given["a"]["b"].append(4)
+    assert said == {"a": {"b": [{"c": 1}], "d": {}}}
+
+
+def test_numbers_beyond_machines_are_given_as_they_are():
+    def f(a: Any, b: int): ...
+
+    assert Signature.of(f).arguments({"a": [10**400, 1.5], "b": 10**30}) == {"a": [10**400, 1.5], "b": 10**30}
 
 
 def test_mistakes_are_told_together_up_to_a_number():
