@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -21,19 +22,17 @@ def framed(data: bytes) -> bytes:
 
 
 def request_of(connection: socket.socket) -> bytes:
-    """One whole request; nothing at the connection's end."""
-    data = b""
-    while b"\r\n\r\n" not in data:
+    """One whole request; nothing at the connection's end, in mid-request too."""
+    data, size = b"", None
+    while size is None or len(data) < size:
         more = connection.recv(65536)
         if not more:
             return b""
         data += more
-    head, _, body = data.partition(b"\r\n\r\n")
-    for line in head.lower().split(b"\r\n"):
-        if line.startswith(b"content-length:"):
-            while len(body) < int(line.split(b":")[1]):
-                body += connection.recv(65536)
-    return head + b"\r\n\r\n" + body
+        if size is None and (end := data.find(b"\r\n\r\n") + 4) > 3:
+            length = re.search(rb"(?i)\r\ncontent-length: *(\d+)", data[:end])
+            size = end + (int(length[1]) if length else 0)
+    return data
 
 
 class Server:
