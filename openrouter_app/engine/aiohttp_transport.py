@@ -10,11 +10,13 @@ import ssl
 from collections.abc import AsyncIterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import httpx
 import httpx_aiohttp
+from aiohttp.client_proto import ResponseHandler
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,8 +29,10 @@ def make_transport(tls: ssl.SSLContext, max_connections: int, keepalive: float) 
         def session() -> aiohttp.ClientSession:
             opening = aiohttp.TraceConfig()
             opening.on_connection_create_start.append(_tell_new)
+            connector: Any = aiohttp.TCPConnector(ssl=tls, limit=max_connections, **connections)
+            connector._factory = partial(_Protocol, loop=connector._loop)
             return aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(ssl=tls, limit=max_connections, **connections),
+                connector=connector,
                 cookie_jar=aiohttp.DummyCookieJar(),
                 trace_configs=[opening],
                 trust_env=False,
@@ -77,15 +81,44 @@ class _Transport(httpx_aiohttp.AiohttpTransport):
         await self.fresh.aclose()
 
 
+class _Protocol(ResponseHandler):
+    """Loses nothing that came before bytes which are no HTTP.
+
+    aiohttp drops a head, and the content behind it, that come in one piece with such bytes; and where
+    they come later it leaves whoever reads the body waiting.
+    """
+
+    def data_received(self, data: bytes) -> None:
+        if self._payload is None and data:
+            head, end, rest = data.partition(b"\r\n\r\n")
+            if rest:
+                super().data_received(head + end)
+                data = rest
+        payload = self._payload
+        super().data_received(data)
+        if payload is not None and self._exception is not None and payload.exception() is None:
+            payload.set_exception(aiohttp.ClientPayloadError())
+
+
 class _Stream(httpx.AsyncByteStream):
     def __init__(self, stream: Any) -> None:
         self._stream = stream
         self._content = stream._aiohttp_response.content
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
+        content = self._content
         with _only_httpx_errors():
-            async for data in self._content.iter_any():
+            try:
+                async for data in content.iter_any():
+                    yield data
+            except aiohttp.ClientError as error:
+                failure = error
+            else:
+                return
+            content.set_exception(None)  # it hides what had come before
+            if data := content.read_nowait():
                 yield data
+            raise failure
 
     async def aclose(self) -> None:
         with _only_httpx_errors():

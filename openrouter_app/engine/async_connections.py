@@ -8,7 +8,8 @@ from contextlib import suppress
 from typing import Any
 
 from .client import Request, async_client, httpx
-from .connections import LINGER, Opening, broken, build, headers_of, unopened
+from .connections import LINGER, Opening, broken, build, headers_of, refuse_other_protocol, unopened
+from .errors import OpenRouterError
 from .inflate import Inflater
 
 
@@ -68,9 +69,19 @@ async def open_async(request: Request, due: float) -> AsyncConnection:
                 await opening.stream.aclose()
             raise
         else:
-            return AsyncConnection(response)
+            try:
+                refuse_other_protocol(response)
+                return AsyncConnection(response)
+            except BaseException:  # an encoding nobody reads: the connection would be lost to the pool
+                await response.aclose()
+                raise
         if failure is not None:
-            raise failure
+            try:
+                raise failure
+            except OpenRouterError as error:
+                # Who drives this throws the library's errors in while handling them.
+                error.__context__ = None
+                raise
 
 
 def _async_inflated(encoding: str, raw: AsyncIterator[bytes]) -> Callable[[], Coroutine[Any, Any, bytes]]:

@@ -17,6 +17,7 @@ from .errors import (
     ConnectError,
     OpenRouterError,
     ReadTimeoutError,
+    UpstreamError,
 )
 from .failures import redact
 from .inflate import Inflater
@@ -70,11 +71,13 @@ class Connection:
         """
         end = time.monotonic() + LINGER
         self.due = end
-        with suppress(httpx.HTTPError):
-            for _ in self._raw:
-                if time.monotonic() > end:
-                    break
-        self.close()
+        try:
+            with suppress(httpx.HTTPError):
+                for _ in self._raw:
+                    if time.monotonic() > end:
+                        break
+        finally:
+            self.close()
 
     def close(self) -> None:
         """Give the connection back, or close it where bytes are still to come."""
@@ -91,6 +94,16 @@ def _inflated(encoding: str, raw: Iterator[bytes]) -> Callable[[], bytes]:
         return data
 
     return following
+
+
+def refuse_other_protocol(response: httpx.Response) -> None:
+    """Raise an `UpstreamError` for an answer that goes on in another protocol."""
+    if response.status_code < 200:
+        raise UpstreamError(
+            "The provider switched to a protocol nobody asked for. Check the base URL.",
+            status=response.status_code,
+            retryable=False,
+        )
 
 
 def headers_of(response: httpx.Response) -> Mapping[str, str]:
@@ -121,8 +134,13 @@ def open_sync(request: Request, due: float) -> Connection:
         except httpx.HTTPError as error:
             failure = None if opening.is_to_be_sent_again(error) else unopened(error)
         else:
-            if not opening.aborted:
-                return Connection(response)
+            try:
+                if not opening.aborted:
+                    refuse_other_protocol(response)
+                    return Connection(response)
+            except BaseException:  # an encoding nobody reads: the connection would be lost to the pool
+                response.close()
+                raise
             response.close()
         if opening.aborted:
             raise TimeoutError
@@ -161,6 +179,8 @@ class Opening:
         elif event in _MADE:
             self.stream = info["return_value"]
             _make_tell(self.stream)
+            if self.aborted:  # while its TLS handshake had the socket, where nothing could wake it
+                self.abort()
 
     async def atrace(self, event: str, info: Any) -> None:
         self._is_traced = True

@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import gzip
 import random
+import socket
 import threading
 import time
+import traceback
 import tracemalloc
 import zlib
 
 import pytest
 
-from openrouter_app.engine import client, watchdog
+from openrouter_app.engine import client, connections, watchdog
 from openrouter_app.engine.chains import ChatOpenRouter, ParallelMap, StringOutputParser
 from openrouter_app.engine.chains import model as model_module
 from openrouter_app.engine.client import Timeouts
@@ -551,6 +553,10 @@ async def test_no_error_holds_on_to_the_request_and_its_key(sent):
             assert not [
                 held for held in linked(error) if hasattr(held, "request") or hasattr(held, "request_info")
             ]
+            for held in linked(error):
+                frames = [frame for frame, _ in traceback.walk_tb(held.__traceback__)]
+                assert KEY not in repr([frame.f_locals for frame in frames if "site-packages" in str(frame)])
+                assert KEY not in repr([frame.f_locals for frame in frames if "/engine/" in str(frame)][1:])
 
 
 async def test_hostile_answer_does_not_harm_the_streams_beside_it():
@@ -674,3 +680,129 @@ async def test_error_in_mid_answer_says_whose_answer_it_was():
     with serving(answers(begun, 30)) as server:
         for _, error, _ in await both(lambda: chain(server, timeouts=Timeouts(idle=0.2))):
             assert (error.generation_id, error.provider) == ("gen-7", "P")
+
+
+async def ten_at_once(server):
+    """Ten answers of which each holds a connection while the others do."""
+    together = asyncio.Barrier(10)
+
+    async def whole():
+        stream = chain(server).astream("hi")
+        items = [await anext(stream)]
+        await together.wait()
+        return items + [item async for item in stream]
+
+    return await asyncio.wait_for(asyncio.gather(*(whole() for _ in range(10))), 30)
+
+
+@pytest.mark.parametrize("cancels", [1, 2])
+@pytest.mark.parametrize(
+    ("sent", "pause"),
+    [
+        pytest.param(b"", 0, id="connecting"),
+        pytest.param(b"", 0.03, id="waiting for the head"),
+        pytest.param(CHUNKED + framed(CONTENT), 0.03, id="in mid-answer"),
+        pytest.param(CHUNKED + framed(CONTENT) + framed(END), 0.03, id="in the linger"),
+        pytest.param(b"HTTP/1.1 503 X\r\nContent-Length: 0\r\n\r\n", 0.03, id="in a retry's pause"),
+    ],
+)
+async def test_cancelling_in_each_phase_leaks_no_connection(monkeypatch, transport, sent, pause, cancels):
+    monkeypatch.setattr(client, "MAX_CONNECTIONS", 10)
+    monkeypatch.setattr(model_module, "FIRST_PAUSE", 10)
+    rng, calm = random.Random(3), threading.Event()
+
+    def answer(server, connection):
+        if calm.is_set():
+            return answers(CONTENT, END)(server, connection)
+        connection.sendall(sent)
+        server.wait_for_hang_up(connection, 30)
+        return True
+
+    async def read(server):
+        async for _ in chain(server, retries=1).astream("hi"):
+            pass
+
+    with serving(answer) as server:
+        for _ in range(8):
+            tasks = [asyncio.create_task(read(server)) for _ in range(10)]
+            await asyncio.sleep(pause * rng.random())
+            for _ in range(rng.randrange(12)):
+                await asyncio.sleep(0)
+            for _ in range(cancels):
+                for task in tasks:
+                    task.cancel()
+                for _ in range(rng.randrange(4)):
+                    await asyncio.sleep(0)
+            await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), 30)
+        calm.set()
+        assert await ten_at_once(server) == [["x"]] * 10
+
+
+async def test_answers_that_are_refused_unread_leak_no_connection(monkeypatch, transport):
+    monkeypatch.setattr(client, "MAX_CONNECTIONS", 3)
+    client.close()
+    head = CHUNKED.replace(b"Transfer", b"Content-Encoding: br\r\nTransfer")
+    with serving(answers(b"\x0b", head=head)) as server:
+        for _ in range(5):
+            for _, error, _ in await both(lambda: chain(server, timeouts=Timeouts(connect=1))):
+                assert isinstance(error, UpstreamError)
+
+
+async def test_content_before_what_is_no_http_is_handed_out_however_it_is_cut():
+    for cut in (0, 0.1):
+        whole = CHUNKED + framed(CONTENT) + b"zz\r\nhello\r\n"
+
+        def answer(server, connection, cut=cut, whole=whole):
+            if not cut:
+                connection.sendall(whole)
+            else:
+                connection.sendall(whole[: len(CHUNKED)])
+                server.ended.wait(cut)
+                connection.sendall(whole[len(CHUNKED) :])
+            server.wait_for_hang_up(connection, 20)
+            return True
+
+        with serving(answer) as server:
+            results = await both(lambda server=server: chain(server, retries=2, timeouts=Timeouts(idle=20)))
+            for items, error, seconds in results:
+                assert items == ["x"]
+                assert isinstance(error, BrokenStreamError)
+                assert seconds < 15
+            assert len(server.requests) == len(results)
+
+
+async def test_answer_in_another_protocol_is_an_error_of_the_providers():
+    def answer(server, connection):
+        connection.sendall(
+            b"HTTP/1.1 101 X\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n\x81\x05hello"
+        )
+        server.wait_for_hang_up(connection, 20)
+        return True
+
+    with serving(answer) as server:
+        results = await both(lambda: chain(server, retries=2))
+        for _, error, _ in results:
+            assert isinstance(error, (UpstreamError, BrokenStreamError))
+        assert len(server.requests) == len(results)
+
+
+def test_deadline_that_passes_in_a_tls_handshake_holds_for_the_head():
+    """Nothing can wake a thread in its handshake; so it is woken as soon as that is over."""
+    opening = connections.Opening(0)
+    near, far = socket.socketpair()
+    with near, far:
+        opening.abort()
+        opening.trace("connection.start_tls.complete", {"return_value": Stream(near)})
+        far.settimeout(10)
+        assert far.recv(1) == b""
+
+
+class Stream:
+    """What httpcore calls a network stream, as far as it is asked here."""
+
+    def __init__(self, raw):
+        self.raw = raw
+        self.write = raw.sendall
+
+    def get_extra_info(self, name):
+        return self.raw
