@@ -27,7 +27,9 @@ from .errors import (
 
 MAX_DETAIL = 2000
 _KEY = re.compile(r"(?i)(sk-[\w-]{2}|gsk_|xai-|AIza)[\w-]{6,}|(bearer\s+)\S+")
-_AFFORD = re.compile(r"can only afford (\d[\d,]{0,14})")
+SHORTEST_KEY = 8
+"""Characters of a key; what is shorter is a word for a server that asks for none."""
+_AFFORD = re.compile(r"can only afford ([0-9][0-9,]{0,14})")
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 MAX_WORD = 200
 """Characters of a name or an id that somebody else has chosen."""
@@ -131,13 +133,15 @@ def redact(text: str) -> str:
 
 
 def hide_key(error: OpenRouterError, key: str) -> None:
-    """Blot out this key in all that an error says, whatever it looks like."""
-    if not key:
+    """Blot out this key in all that an error says, whatever it looks like, and where its end was cut off."""
+    if len(key) < SHORTEST_KEY:
         return
+    beginnings = "|".join(re.escape(key[:size]) + "$" for size in range(len(key) - 1, SHORTEST_KEY - 1, -1))
+    pattern = re.compile(f"{re.escape(key)}|{beginnings}" if beginnings else re.escape(key))
     for name in ("message", "detail", "provider", "generation_id", "raw"):
-        if isinstance(said := getattr(error, name, None), str) and key in said:
-            setattr(error, name, said.replace(key, "[redacted]"))
-    error.args = tuple(a.replace(key, "[redacted]") if isinstance(a, str) else a for a in error.args)
+        if isinstance(said := getattr(error, name, None), str):
+            setattr(error, name, pattern.sub("[redacted]", said))
+    error.args = tuple(pattern.sub("[redacted]", a) if isinstance(a, str) else a for a in error.args)
 
 
 def failure_of_response(status: int, headers: Mapping[str, str], body: bytes | bytearray) -> ProviderError:
@@ -153,9 +157,10 @@ def failure_of_response(status: int, headers: Mapping[str, str], body: bytes | b
     error = payload.get("error") if isinstance(payload, dict) else None
     if error is None:
         error = {"message": body[:500].decode("utf-8", "replace")}
-    failure = failure_of(
-        error, status=status, headers=named, generation_id=named.get("x-generation-id") or None
-    )
+    generation = named.get("x-generation-id", "")[:MAX_WORD] or None
+    failure = failure_of(error, status=status, headers=named, generation_id=generation)
+    if status < 400 and failure.status is None:  # such as 304, which nobody asked for
+        failure.status, failure.retryable = status, False
     if status in _PAGE_STATUSES and _PAGE.match(body):
         failure = BadRequestError(
             _WEB_PAGE, status=status, generation_id=failure.generation_id, detail=failure.detail
@@ -196,7 +201,7 @@ def failure_of(
     named = metadata.get("provider_name")
     failure = kind(
         _AFFORDABLE if afford else sentence,
-        status=found,
+        status=found or like or None,
         provider=named[:MAX_WORD] if isinstance(named, str) and named else provider,
         generation_id=generation_id,
         retry_after=_retry_after(headers or {}, metadata, availability, is_limit=kind is RateLimitError),

@@ -363,3 +363,38 @@ def test_own_key_is_blotted_out_whatever_it_looks_like():
     error = UpstreamError("said secret-of-mine", detail="secret-of-mine!", provider="secret-of-mine")
     hide_key(error, "secret-of-mine")
     assert "secret-of-mine" not in f"{error} {error.message} {error.detail} {error.provider} {error.args}"
+
+
+def test_end_of_a_key_that_was_cut_off_is_blotted_out_too():
+    key = "secret-of-mine-0123456789"
+    error = UpstreamError("x", detail=f"said {key} and {key[:15]}")
+    hide_key(error, key)
+    assert error.detail == "said [redacted] and [redacted]"
+
+
+@pytest.mark.parametrize("key", ["", "x", "none", "EMPTY"])
+def test_word_for_a_server_without_keys_is_left_in_sentences(key):
+    error = UpstreamError("There is none in the maximum.", detail="none EMPTY x")
+    hide_key(error, key)
+    assert (error.message, error.detail) == ("There is none in the maximum.", "none EMPTY x")
+
+
+@pytest.mark.parametrize(
+    ("word", "status"), [("payment_required", 402), ("invalid_request", 400), ("rate_limit_exceeded", 429)]
+)
+def test_word_that_stands_for_a_status_says_it(word, status):
+    assert failure_of({"code": word, "availability": {"retryable": True}}).status == status
+    assert failure_of({"code": word}, status=503).status == 503
+
+
+def test_status_that_is_neither_answer_nor_error_is_not_tried_again():
+    failure = failure_of_response(304, {}, b"")
+    assert (type(failure), failure.status, failure.retryable) == (UpstreamError, 304, False)
+
+
+def test_names_and_ids_of_others_are_kept_short():
+    error = {"code": 502, "metadata": {"provider_name": "p" * 10_000}}
+    failure = failure_of_response(
+        502, {"X-Generation-Id": "g" * 10_000}, json.dumps({"error": error}).encode()
+    )
+    assert (len(failure.provider), len(failure.generation_id)) == (200, 200)
