@@ -14,7 +14,9 @@ APP = ROOT / "openrouter_app"
 
 FLOORS = {
     "engine.errors": 0,
+    "engine.json_size": 0,
     "engine.messages": 1,
+    "engine.pictures": 1,
     "engine.operations": 0,
     "engine.partial_json": 1,
     "engine.docstrings": 1,
@@ -33,6 +35,7 @@ FLOORS = {
     "engine.base_url": 3,
     "engine.chat_prompts": 3,
     "engine.inflate": 3,
+    "engine.lenient": 3,
     "engine.reasoning": 3,
     "engine.schemas": 3,
     "engine.type_schemas": 3,
@@ -40,7 +43,8 @@ FLOORS = {
     "engine.validation": 4,
     "engine.tools": 5,
     "engine.requests": 4,
-    "engine.wire": 4,
+    "engine.fold": 4,
+    "engine.wire": 5,
     "engine.aiohttp_transport": 4,
     "engine.client": 5,
     "engine.defaults": 6,

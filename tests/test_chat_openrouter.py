@@ -32,7 +32,7 @@ from openrouter_app import (
 )
 from openrouter_app.engine import client
 from openrouter_app.engine.client import Timeouts
-from openrouter_app.engine.messages import TextDelta
+from openrouter_app.engine.messages import ReplyStarted, TextDelta
 from openrouter_app.testing import Stall
 
 pytestmark = pytest.mark.usefixtures("transport")
@@ -441,19 +441,75 @@ async def test_refusal_without_a_number_is_not_tried_again(openrouter, model, wo
     assert len(openrouter.requests) == 2
 
 
-async def test_key_that_an_answer_echoes_is_in_no_error_and_no_frame(openrouter):
-    key = "own-form-CANARY"
-    body = {"error": {"code": 400, "message": f"bad key {key}", "metadata": {"provider_name": key}}}
-    step = ChatOpenRouter(model="a/b", api_key=key, base_url=openrouter.base_url, retries=0)
-    openrouter.raw(json.dumps(body).encode(), status=400, headers={"content-type": "application/json"})
-    with pytest.raises(OpenRouterError) as caught:
-        list(step.stream("hi"))
-    assert "CANARY" not in repr(vars(caught.value)) + str(caught.value)
-    with pytest.raises(OpenRouterError) as caught:
-        list(step.stream("hi", odd=object()))
-    frame = caught.value.__traceback__
+def held_by(error):
+    """What the error says, and what the frames hold that its traceback keeps, written out."""
+    said, frame = (
+        [repr(vars(error)), str(error), repr(error.__cause__), repr(error.__context__)],
+        error.__traceback__,
+    )
     while frame is not None:
-        here = frame.tb_frame
-        if "openrouter_app" in here.f_code.co_filename:
-            assert "CANARY" not in repr(here.f_locals)
+        if "openrouter_app" in frame.tb_frame.f_code.co_filename:
+            said.append(repr(frame.tb_frame.f_locals))
         frame = frame.tb_next
+    return "\n".join(said)
+
+
+ECHO = "own-form-CANARY-0123456789"
+ECHOES = {
+    "code": 400,
+    "message": f"bad key {ECHO}",
+    "metadata": {"provider_name": ECHO, "raw": "x" * 1950 + ECHO},
+}
+
+
+@pytest.mark.parametrize("how", ["status", "body", "stream", "no JSON", "cut", "late"])
+async def test_key_that_an_answer_echoes_is_in_no_error_and_no_frame(openrouter, how):
+    body = json.dumps({"id": ECHO, "error": ECHOES}).encode()
+    begun = b'data: {"id": "%s", "choices": [{"delta": {"content": "x"}}]}\n\n' % ECHO.encode()
+    kind = {"content-type": "application/json" if how in ("status", "body") else "text/event-stream"}
+    answers = {
+        "status": body,
+        "body": body,
+        "stream": b"data: " + body + b"\n\n",
+        "no JSON": b"data: " + ECHO.encode() + b"\n\n",
+        "cut": begun,
+        "late": begun + b"data: " + body + b"\n\n",
+    }
+    step = ChatOpenRouter(model="a/b", api_key=ECHO, base_url=openrouter.base_url, retries=0)
+    for _ in range(2):
+        openrouter.raw(answers[how], status=400 if how == "status" else 200, headers=kind)
+    with pytest.raises(OpenRouterError) as caught:
+        await asyncio.to_thread(lambda: list(step.stream("hi")))
+    assert "CANARY" not in held_by(caught.value)
+    with pytest.raises(OpenRouterError) as caught:
+        [event async for event in step.astream("hi")]
+    assert "CANARY" not in held_by(caught.value)
+
+
+@pytest.mark.parametrize("options", [{"odd": object()}, {"timeouts": 3}, {"api_key": "x"}])
+def test_key_is_in_no_frame_of_a_request_that_cannot_be_made(openrouter, options):
+    step = ChatOpenRouter(model="a/b", api_key=ECHO, base_url=openrouter.base_url)
+    with pytest.raises(OpenRouterError) as caught:
+        list(step.stream("hi", **options))
+    assert "CANARY" not in held_by(caught.value)
+
+
+def test_secrets_in_other_headers_are_blotted_out_as_well(openrouter):
+    step = ChatOpenRouter(
+        model="a/b", api_key="k", base_url=openrouter.base_url, headers={"X-Gateway": ECHO}, retries=0
+    )
+    openrouter.raw(json.dumps({"error": ECHOES}).encode(), status=400)
+    with pytest.raises(OpenRouterError) as caught:
+        step.invoke("hi")
+    assert "CANARY" not in held_by(caught.value)
+
+
+async def test_answer_that_says_nothing_is_asked_for_again(openrouter, model, monkeypatch):
+    monkeypatch.setattr("openrouter_app.engine.chains.model.FIRST_PAUSE", 0.01)
+    kind = {"content-type": "text/event-stream"}
+    openrouter.raw(b"data: [DONE]\n\n", headers=kind)
+    openrouter.raw(b'data: {"choices": [{}]}\n\ndata: [DONE]\n\n', headers=kind)
+    openrouter.reply("Hi")
+    events = [event async for event in model(retries=2).astream("hi")]
+    assert [event.text for event in events if isinstance(event, TextDelta)] == ["Hi"]
+    assert [type(event) for event in events].count(ReplyStarted) == 1

@@ -9,11 +9,39 @@ from __future__ import annotations
 from typing import Any
 
 from .errors import OutputError, PartialJSONError, UpstreamError
+from .json_size import members_of
 from .operations import MAX_PATH, MISSING, Operation
 from .partial_json import PartialJSON
 
 MAX_TOOL_CALLS = 128
 MAX_ID = 128
+MAX_WORK = 40_000
+"""What reading the arguments of one answer may cost, in values: a tenth of a second, or two."""
+
+
+def work_of(text: str) -> int:
+    """About what it costs to read these arguments, told at a small part of that: their values, and what
+    else costs more than it says, escapes by number, U+0000 and white space.
+    """
+    blanks = text.count(" ") + text.count("\n") + text.count("\t") + text.count("\r")
+    return members_of(text, MAX_WORK) + text.count("\\u") // 2 + text.count("\0") // 10 + blanks // 20
+
+
+class Budget:
+    """The work that is left for the arguments of one answer, whoever reads them and however often."""
+
+    __slots__ = ("left",)
+
+    def __init__(self) -> None:
+        self.left = MAX_WORK
+
+    def has_for(self, text: str) -> bool:
+        """Whether this text may be read; if so, its work is done."""
+        work = work_of(text)
+        if work > self.left:
+            return False
+        self.left -= work
+        return True
 
 
 class PendingCalls:
@@ -29,6 +57,7 @@ class PendingCalls:
         self._at: dict[int | None, PendingCall] = {}
         self._current: PendingCall | None = None
         self._ids: set[str] = set()
+        self.budget = Budget()
 
     def find(self, index: int | None, id: str, name: str, text: str = "") -> PendingCall:
         """The call that a delta with this name and argument text belongs to; a new one where none fits."""
@@ -37,7 +66,7 @@ class PendingCalls:
         call = self._at.get(index) if index is not None or id else self._current
         if call is None or (call.provider_id != id if id else name):
             call = self._search(call, index, id, name)
-        elif name and call.name and call.is_whole_before(text):
+        elif name and call.name and call.is_whole_before(name, text):
             call = self._open(index, id)
         self._current = call
         return call
@@ -68,9 +97,13 @@ class PendingCalls:
     def _open(self, index: int | None, id: str) -> PendingCall:
         if len(self.all) >= MAX_TOOL_CALLS:
             raise UpstreamError(f"The model called more than {MAX_TOOL_CALLS} tools in one answer.")
-        call = self._at[index] = PendingCall(id)
+        call = self._at[index] = PendingCall(id, self.budget)
         self.all.append(call)
         return call
+
+
+MAX_LOOKS = 8
+"""How often a call is looked at as a whole while it is written: each costs as much as its text so far."""
 
 
 class PendingCall:
@@ -78,28 +111,29 @@ class PendingCall:
 
     __slots__ = ("_looks", "arguments", "id", "name", "provider_id")
 
-    def __init__(self, provider_id: str) -> None:
-        self._looks = 8
+    def __init__(self, provider_id: str, budget: Budget) -> None:
+        self._looks = MAX_LOOKS
         self.provider_id = provider_id
         self.id = ""
         self.name = ""
-        self.arguments = ArgumentText()
+        self.arguments = ArgumentText(budget)
 
     def is_done_before(self, name: str) -> bool:
         """Whether this name, at the same index, begins another call: the same one may come again."""
         return bool(self.name and self.name != name and self.arguments.size)
 
-    def is_whole_before(self, text: str) -> bool:
-        """Whether this text, sent with a name under the same index and id, begins another call.
+    def is_whole_before(self, name: str, text: str) -> bool:
+        """Whether this name and text, sent under the same index and id, begin another call.
 
-        Some hosts number parallel calls alike. It does where this one's object is whole and the text is
-        an object that is not the same again. Few looks are taken: each costs as much as the text so far.
+        Some hosts number parallel calls alike. They do where this call's object is whole, and the name is
+        another one or the text an object that is not the same again.
         """
-        if not self._looks or not text.lstrip().startswith("{"):
+        written = self.arguments
+        if not self._looks or not written.size or not (name != self.name or text.lstrip().startswith("{")):
             return False
         self._looks -= 1
-        so_far = self.arguments.text
-        return not text.startswith(so_far) and so_far.strip() != "" and _is_object(so_far)
+        so_far = written.text
+        return not (text and text.startswith(so_far)) and _is_object(so_far, written.budget)
 
 
 class ArgumentText:
@@ -111,9 +145,10 @@ class ArgumentText:
     The cost is proportional to what is fed: a delta longer than all before it is rare.
     """
 
-    __slots__ = ("_held", "_is_cumulative", "_is_odd", "_written", "size")
+    __slots__ = ("_held", "_is_cumulative", "_is_odd", "_written", "budget", "size")
 
-    def __init__(self) -> None:
+    def __init__(self, budget: Budget | None = None) -> None:
+        self.budget = budget or Budget()
         self._written = bytearray()  # UTF-8: a list of pieces would cost many times what they say
         self._held = ""
         self._is_cumulative = False
@@ -133,7 +168,7 @@ class ArgumentText:
     def close(self) -> str:
         """The end of the deltas."""
         held, self._held = self._held, ""
-        if held and _is_object(held) and not _is_object(self.text + held):
+        if held and _is_object(held, self.budget) and not _is_object(self.text + held, self.budget):
             held = held[self.size :]
         self._written += held.encode()
         self.size += len(held)
@@ -154,22 +189,25 @@ class ArgumentText:
             return delta
         if not self._is_cumulative:
             self._is_odd = True
-            if _may_become_json(so_far + delta):
+            if _may_become_json(so_far + delta, self.budget):
                 self._held = delta
                 return ""
             self._is_cumulative = True
         return delta[self.size :]
 
 
-def _may_become_json(text: str) -> bool:
-    try:
-        PartialJSON().feed(text)
-    except PartialJSONError:
-        return False
+def _may_become_json(text: str, budget: Budget) -> bool:
+    if budget.has_for(text):
+        try:
+            PartialJSON().feed(text)
+        except PartialJSONError:
+            return False
     return True
 
 
-def _is_object(text: str) -> bool:
+def _is_object(text: str, budget: Budget) -> bool:
+    if not text.strip() or not budget.has_for(text):
+        return False
     try:
         parse_arguments(text)
     except OutputError:

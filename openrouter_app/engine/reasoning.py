@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from math import inf
 from typing import Any
 
-from .chunks import size_of
+from .json_size import size_of
 
 
 def reasoning_text(details: Iterable[dict[str, Any]]) -> str:
@@ -85,6 +85,9 @@ class _Block:
         if data and known("data"):
             return bool(data != known("data") and not (id and id == known("id")))
         is_new_id = id and id != known("id")
+        signature = says("signature")
+        if text and signature and known("signature") and signature != known("signature"):
+            return True
         if index is not None:
             return bool(is_new_id and known("id") and text)
         return bool((is_new_id and (text or known("id"))) or (text and known("signature")))

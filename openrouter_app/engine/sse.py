@@ -7,6 +7,8 @@ bytes, so that U+2028 and its kin inside a JSON string end no line.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
 from .errors import UpstreamError
 
 MAX_LINE = 1_000_000
@@ -35,8 +37,10 @@ class EventStreamDecoder:
         self._between = False
         """Whether an event may begin with the next byte, and nothing of the last one is kept."""
 
-    def feed(self, data: bytes) -> list[bytes]:
-        """The payloads (``data`` fields joined by newlines) of the events that end in ``data``."""
+    def feed(self, data: bytes) -> Iterable[bytes]:
+        """The payloads (``data`` fields joined by newlines) of the events that end in ``data``; behind them
+        the error of what cannot be read.
+        """
         if self._between and data.startswith(b"data: ") and data.endswith(b"\n\n") and _CR not in data:
             # What nearly every read is: one whole event of one line, or some of them.
             size = len(data)
@@ -58,12 +62,17 @@ class EventStreamDecoder:
         if lines and self._rest:
             lines[0] = bytes(self._rest + lines[0])
             self._rest = bytearray()
-        for line in lines:
-            self._line(line, events)
-        if rest:
-            self._rest += rest
-            if len(self._rest) > MAX_LINE:
-                raise _too_long()
+        try:
+            for line in lines:
+                self._line(line, events)
+            if rest:
+                self._rest += rest
+                if len(self._rest) > MAX_LINE:
+                    raise _too_long()
+        except UpstreamError as error:
+            if not events:
+                raise
+            return _raising(events, error)
         self._between = self._started and not (self._after_cr or self._rest or self._data)
         return events
 
@@ -82,11 +91,11 @@ class EventStreamDecoder:
         return events
 
     def _line(self, line: bytes, events: list[bytes]) -> None:
+        if len(line) > MAX_LINE:
+            raise _too_long()
         if not self._started:
             self._started = True
             line = line.removeprefix(b"\xef\xbb\xbf")
-        if len(line) > MAX_LINE:
-            raise _too_long()
         if line.startswith(b"data:"):
             value = line[6:] if line.startswith(b"data: ") else line[5:]
             self._size += len(value) + (_LINE_COST if self._data else 0)
@@ -97,6 +106,12 @@ class EventStreamDecoder:
             events.append(self._data[0] if len(self._data) == 1 else b"\n".join(self._data))
             self._data.clear()
             self._size = 0
+
+
+def _raising(events: list[bytes], error: UpstreamError) -> Iterator[bytes]:
+    """These events, and then the error: what came before it counts, whatever way the bytes were cut."""
+    yield from events
+    raise error
 
 
 def _too_long() -> UpstreamError:

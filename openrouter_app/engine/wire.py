@@ -1,288 +1,30 @@
 """From the bytes of an answer to its events: no I/O, any cut gives the same events.
 
 `ReplyDecoder` reads a stream, `decode_completion` a whole JSON body; both hand their chunks to
-`ReplyFold`, the one place that knows how OpenRouter's chunks add up. Its one rule: what is odd but
-harmless is ignored, what makes the answer wrong is raised, and everything that came before is
-handed out first.
+`ReplyFold`. Their one rule: what is odd but harmless is ignored, what makes the answer wrong is raised,
+and everything that came before is handed out first.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from math import inf
-from typing import Any
 
 import msgspec
 
-from .arguments import PendingCall, PendingCalls, parse_arguments
-from .chunks import (
-    MAX_MEMBERS,
-    UNDECODABLE,
-    CallDelta,
-    Chunk,
-    Delta,
-    added_usage,
-    decode,
-    excerpt,
-    has_too_many_members,
-    image_url,
-    is_annotation,
-    lenient_chunks,
-    members_of,
-    size_of,
-)
-from .errors import BrokenStreamError, OpenRouterError, OutputError, UpstreamError
-from .failures import MAX_WORD, failure_of, redact
-from .messages import (
-    AnnotationReady,
-    Event,
-    ImageReady,
-    ReasoningDelta,
-    RefusalDelta,
-    ReplyFinished,
-    ReplyStarted,
-    TextDelta,
-    ToolCallDelta,
-    ToolCallInvalid,
-    ToolCallReady,
-    ToolCallStarted,
-    Usage,
-)
-from .reasoning import ReasoningBlocks, reasoning_text
-from .sse import EventStreamDecoder
+from .chunks import UNDECODABLE, Chunk, decode
+from .errors import BrokenStreamError, OpenRouterError, UpstreamError
+from .fold import ReplyFold
+from .json_size import MAX_MEMBERS, marks_of, members_of
+from .lenient import excerpt, lenient_chunks
+from .messages import Event
+from .pictures import put_back, take_pictures
+from .sse import MAX_EVENT, EventStreamDecoder
 
-MAX_CREATED = 100_000_000_000
-MAX_ARGUMENTS, MAX_REASONING, MAX_SOURCES, MAX_PICTURES = 4_000_000, 4_000_000, 2_000_000, 10_000_000
-"""Characters of one answer that somebody must keep; text is handed out and forgotten."""
-_DONE = b"[DONE]"
-_CUT_OFF = "The tool's arguments were cut off at the length limit."
-_TOO_MUCH = "The provider sent an event with too much in it."
-_NOTHING = "The provider sent an answer without content. Try again."
-_CUT = frozenset({"length", "max_tokens", "max_output_tokens"})
-
-
-class ReplyFold:
-    """Adds chunks up: ``add(chunk, events)`` appends its events, ``finish(events)`` the last ones.
-
-    They append to a list of the caller's, so that events before an error are not lost with it.
-    What it keeps is bounded, whatever the length of the answer.
-    """
-
-    def __init__(self) -> None:
-        self.id = ""
-        self.model = ""
-        self.provider = ""
-        self.created = 0
-        self.reason = ""
-        self.native_reason = ""
-        self.usage: Usage | None = None
-        self.has_content = False
-        self._started = False
-        self._is_known = False
-        self._speaks = False
-        self._blocks: ReasoningBlocks | None = None
-        self._whole_blocks: tuple[dict[str, Any], ...] | None = None
-        self._calls = PendingCalls()
-        self._arguments = 0
-        self._pictures = 0
-        self._sources: float = 0
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether nothing was said, not even why."""
-        blocks = self._blocks or self._whole_blocks
-        return not (self.has_content or self.reason or blocks)
-
-    def add(self, chunk: Chunk, events: list[Event]) -> None:
-        """Append the events of one chunk, then raise the `ProviderError` it may carry."""
-        if not self._is_known:
-            self._identify(chunk, events)
-        choices = chunk.choices
-        if choices and chunk.usage is None and chunk.error is None:
-            choice = choices[0]
-            delta = choice.delta
-            if (
-                delta is not None
-                and delta.tool_calls is None
-                and delta.reasoning is None
-                and (
-                    not (details := delta.reasoning_details) and (details is None or self._blocks is not None)
-                )
-                and (text := delta.content)
-                and choice.finish_reason is None
-                and choice.native_finish_reason is None
-                and choice.error is None
-                and delta.reasoning_content is None
-                and delta.refusal is None
-                and delta.images is None
-                and delta.annotations is None
-            ):  # what nearly every chunk is: a piece of text
-                self.has_content = True
-                events.append(TextDelta(text))
-                return
-        self._add(chunk, events)
-
-    def finish(self, events: list[Event]) -> None:
-        """Append the end of a whole answer: each call's verdict, then `ReplyFinished`."""
-        members = 0
-        for call in self._calls.all:
-            if (held := call.arguments.close()) and call.name:
-                events.append(ToolCallDelta(call.id, held))
-            members += members_of(raw := call.arguments.text)
-            events.append(self._verdict(call, raw, members > MAX_MEMBERS, events))
-        reason = self.reason or ("tool_calls" if self._calls.all else "stop")
-        events.append(
-            ReplyFinished(
-                reason,
-                self.native_reason,
-                self.usage,
-                self.id,
-                self.model,
-                self.provider,
-                self.created,
-                self._whole_blocks if self._blocks is None else self._blocks.merged(),
-            )
-        )
-
-    def sign(self, error: OpenRouterError) -> None:
-        """Write into an error whose answer it ended, as far as it does not say so itself."""
-        error.provider = error.provider or self.provider or None
-        error.generation_id = error.generation_id or self.id or None
-        error.detail = redact(error.detail)
-
-    def _identify(self, chunk: Chunk, events: list[Event]) -> None:
-        """Who answers: what was said first counts, and some say it late."""
-        self.id = self.id or (chunk.id or "")[:MAX_WORD]
-        self.model = self.model or (chunk.model or "")[:MAX_WORD]
-        self.provider = self.provider or (chunk.provider or "")[:MAX_WORD]
-        if not self.created and chunk.created is not None and 0 < chunk.created < MAX_CREATED:
-            self.created = int(chunk.created)
-        self._is_known = bool(self.id and self.model and self.provider and self.created)
-        if not self._started:
-            self._started = True
-            if not chunk.error:
-                events.append(ReplyStarted(self.id, self.model, self.provider))
-
-    def _add(self, chunk: Chunk, events: list[Event]) -> None:
-        if chunk.usage is not None:
-            self.usage = added_usage(chunk.usage, self.usage)
-        error, reason = chunk.error, None
-        if chunk.choices:
-            choice = chunk.choices[0]
-            delta = choice.delta
-            if delta is None and not self.has_content:  # after deltas it would be the same answer again
-                delta = choice.message
-                if delta is not None and delta.reasoning_details is not None:
-                    self._keep_whole(delta.reasoning_details)
-            if delta is not None:
-                self._delta(delta, events)
-            if choice.finish_reason:
-                reason = choice.finish_reason[:MAX_WORD]
-                self.reason = self.reason or reason
-            if choice.native_finish_reason:
-                self.native_reason = choice.native_finish_reason[:MAX_WORD]
-            error = error or choice.error
-        if error:
-            raise failure_of(error)
-        if reason == "error":
-            raise UpstreamError(
-                "The provider broke the answer off with an error. Try again.", detail=self.native_reason
-            )
-
-    def _delta(self, delta: Delta, events: list[Event]) -> None:
-        before = len(events)
-        details = delta.reasoning_details
-        if reasoning := delta.reasoning or delta.reasoning_content:
-            self._speaks = True
-            events.append(ReasoningDelta(reasoning))
-        elif details and not self._speaks and (reasoning := reasoning_text(details)):
-            events.append(ReasoningDelta(reasoning))
-        if details is not None and self._whole_blocks is None:
-            self._block(details)
-        if delta.content:
-            events.append(TextDelta(delta.content))
-        if delta.refusal:
-            events.append(RefusalDelta(delta.refusal))
-        if delta.images:
-            self._images(delta.images, events)
-        if delta.annotations:
-            self._annotations(delta.annotations, events)
-        if delta.tool_calls:
-            self.has_content = True
-            for call in delta.tool_calls:
-                self._call(call, events)
-        elif len(events) > before:
-            self.has_content = True
-
-    def _block(self, details: list[dict[str, Any]]) -> None:
-        blocks = self._blocks
-        if blocks is None:
-            blocks = self._blocks = ReasoningBlocks()
-        for detail in details:
-            blocks.add(detail)
-        if blocks.size > MAX_REASONING:
-            raise _too_large("reasoning", MAX_REASONING)
-
-    def _keep_whole(self, details: list[dict[str, Any]]) -> None:
-        """A message's blocks are whole: they go back as they came."""
-        kept = tuple(detail for detail in details if isinstance(detail.get("type"), str))
-        if sum(map(size_of, kept)) > MAX_REASONING:
-            raise _too_large("reasoning", MAX_REASONING)
-        self._whole_blocks = kept
-
-    def _images(self, images: list[dict[str, Any]], events: list[Event]) -> None:
-        for image in images:
-            if url := image_url(image):
-                self._pictures += len(url)
-                if self._pictures > MAX_PICTURES:
-                    raise _too_large("pictures", MAX_PICTURES)
-                events.append(ImageReady(url))
-
-    def _annotations(self, annotations: list[dict[str, Any]], events: list[Event]) -> None:
-        for annotation in annotations:
-            if is_annotation(annotation) and (size := size_of(annotation)) < inf:
-                self._sources += size
-                if self._sources > MAX_SOURCES:
-                    raise _too_large("sources", MAX_SOURCES)
-                events.append(AnnotationReady(annotation))
-
-    def _call(self, delta: CallDelta, events: list[Event]) -> None:
-        function = delta.function
-        name, text = ("", "") if function is None else (function.name or "", function.arguments or "")
-        call = self._calls.find(delta.index, delta.id or "", name, text)
-        if text:
-            if has_too_many_members(text):
-                raise UpstreamError(_TOO_MUCH)
-            text = call.arguments.add(text)
-            self._arguments += len(text)
-        if call.name:
-            if text:
-                events.append(ToolCallDelta(call.id, text))
-        elif name:
-            self._arguments += len(name)
-            self._calls.name(call, name)
-            events.append(ToolCallStarted(call.id, name))
-            if written := call.arguments.text:
-                events.append(ToolCallDelta(call.id, written))
-        if self._arguments > MAX_ARGUMENTS:
-            raise _too_large("tool arguments", MAX_ARGUMENTS)
-
-    def _verdict(
-        self, call: PendingCall, raw: str, is_too_much: bool, events: list[Event]
-    ) -> ToolCallReady | ToolCallInvalid:
-        if not call.name:
-            self._calls.name(call, "unnamed")
-            events.append(ToolCallStarted(call.id, call.name))
-            return ToolCallInvalid(call.id, call.name, raw, "The model called a tool without naming it.")
-        was_cut = self.reason == "length" or self.native_reason.lower() in _CUT
-        if was_cut and not raw.strip() and call is self._calls.all[-1]:  # nothing, or nothing yet?
-            return ToolCallInvalid(call.id, call.name, raw, _CUT_OFF)
-        if is_too_much:
-            return ToolCallInvalid(call.id, call.name, raw, "The tool's arguments have too many values.")
-        try:
-            return ToolCallReady(call.id, call.name, parse_arguments(raw))
-        except OutputError as error:
-            return ToolCallInvalid(call.id, call.name, raw, _CUT_OFF if was_cut else error.message)
+MAX_WIDE, MAX_WIDE_BODY = 1_000_000, 2_000_000
+"""Bytes of an event, and of a body beside its pictures, that is not all ASCII. One wide character makes
+each of its text cost four bytes.
+"""
+_BOM = b"\xef\xbb\xbf"
 
 
 class ReplyDecoder:
@@ -323,7 +65,8 @@ class ReplyDecoder:
     def _close(self, events: list[Event]) -> None:
         for payload in self._payloads.close():
             # Without its blank line an event may be cut short: only a whole one counts.
-            if payload.strip() == _DONE or _is_json(payload):
+            before, is_end = _until_done(payload)
+            if is_end or _is_json(before):
                 self._payload(payload, events)
             if self.done:
                 return
@@ -335,61 +78,93 @@ class ReplyDecoder:
             raise UpstreamError("The provider closed the connection without an answer. Try again.")
 
     def _payload(self, payload: bytes, events: list[Event]) -> None:
-        if len(payload) > MAX_MEMBERS and has_too_many_members(payload):
-            raise UpstreamError(_TOO_MUCH)
+        if len(payload) > MAX_MEMBERS:
+            _check_event(payload)
         try:
             chunk = decode(payload)
         except UNDECODABLE:
-            self._odd_payload(payload.strip(), events)
+            self._odd_payload(payload, events)
         else:
             self.fold.add(chunk, events)
 
-    def _odd_payload(self, text: bytes, events: list[Event]) -> None:
-        if text.endswith(_DONE) and (text == _DONE or text[-len(_DONE) - 1 : -len(_DONE)] == b"\n"):
-            if rest := text[: -len(_DONE)].strip():  # the blank line between was left out
-                self._payload(rest, events)
-            if self.fold.is_empty:
-                raise UpstreamError(_NOTHING)
-            self._finish(events)
-        elif text and not text.startswith(b":"):  # a proxy that sends comments on as data
+    def _odd_payload(self, payload: bytes, events: list[Event]) -> None:
+        text, is_end = _until_done(payload)
+        if text and not text.startswith(b":"):  # a proxy that sends comments on as data
             for chunk in lenient_chunks(text):
                 self.fold.add(chunk, events)
+        if is_end:
+            self._finish(events)
 
     def _finish(self, events: list[Event]) -> None:
-        self.done = True
         self.fold.finish(events)
+        self.done = True
 
 
-def decode_completion(body: bytes | bytearray, events: list[Event]) -> None:
+def _until_done(payload: bytes) -> tuple[bytes, bool]:
+    """What stands before the line that ends an answer, and whether there is one: some leave out the blank
+    line in front of it.
+    """
+    end = (b"\n" + payload.strip() + b"\n").find(b"\n[DONE]\n")
+    return (payload.strip(), False) if end < 0 else (payload.strip()[:end].strip(), True)
+
+
+def _check_event(payload: bytes) -> None:
+    if marks_of(payload) > MAX_MEMBERS:
+        raise UpstreamError("The provider sent an event with too much in it.")
+    if len(payload) > MAX_WIDE and _is_wide(payload):
+        raise UpstreamError("The provider sent an event that is too large.")
+
+
+def _is_wide(text: bytes | bytearray) -> bool:
+    return not text.isascii() or b"\\u" in text
+
+
+def decode_completion(body: bytes | bytearray, events: list[Event], fold: ReplyFold | None = None) -> None:
     """Append the events of an answer that came as one JSON body, then raise the error it may carry."""
-    fold = ReplyFold()
+    fold = fold or ReplyFold()
     try:
-        if has_too_many_members(body):
-            raise UpstreamError("The provider sent an answer with too much in it.")
         for chunk in _chunks(body):
             if not chunk.choices and not chunk.error:
-                raise UpstreamError(_NOTHING, detail=excerpt(body))
+                raise UpstreamError("The provider sent an answer without content. Try again.")
             fold.add(chunk, events)
-        if fold.is_empty:
-            raise UpstreamError(_NOTHING, detail=excerpt(body))
+        fold.finish(events)
     except OpenRouterError as error:
+        error.detail = error.detail or excerpt(body)
         fold.sign(error)
         raise
-    fold.finish(events)
 
 
 def _chunks(body: bytes | bytearray) -> Iterable[Chunk]:
+    """The chunks of a body; one, but where objects are glued together."""
+    taken: dict[str, str] = {}
+    if len(body) > MAX_EVENT:
+        body, taken = take_pictures(body if isinstance(body, bytearray) else bytearray(body))
+        if len(body) > MAX_EVENT:
+            raise UpstreamError("The provider sent an answer that is too large.")
+    if len(body) > MAX_WIDE_BODY and _is_wide(body):
+        raise UpstreamError("The provider sent an answer that is too large.")
+    if len(body) > MAX_MEMBERS and members_of(body) > MAX_MEMBERS:
+        raise UpstreamError("The provider sent an answer with too much in it.")
+    for chunk in _read(body):
+        for choice in (chunk.choices or ())[:1] if taken else ():
+            message = choice.delta or choice.message
+            if message is not None:
+                message.images = put_back(message.images, taken)
+                message.annotations = put_back(message.annotations, taken)
+        yield chunk
+
+
+def _read(body: bytes | bytearray) -> Iterable[Chunk]:
     try:
         return (decode(body),)
     except UNDECODABLE:
-        text = body.strip().removeprefix(b"\xef\xbb\xbf").lstrip()
-        if not text:
-            raise UpstreamError("The provider sent an empty answer. Try again.") from None
+        text = bytes(body).strip().removeprefix(_BOM).lstrip()
+    if not text:
+        raise UpstreamError("The provider sent an empty answer. Try again.")
+    try:
+        return (decode(text),)
+    except UNDECODABLE:
         return lenient_chunks(text)
-
-
-def _too_large(what: str, limit: int) -> UpstreamError:
-    return UpstreamError(f"The answer is too large: its {what} are more than {limit:,} characters.")
 
 
 def _is_json(payload: bytes) -> bool:

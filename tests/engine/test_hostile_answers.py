@@ -15,7 +15,13 @@ import pytest
 from openrouter_app.engine import arguments, sse
 from openrouter_app.engine.errors import OpenRouterError, UpstreamError
 from openrouter_app.engine.failures import failure_of_response
-from openrouter_app.engine.messages import ReplyFinished, TextDelta, ToolCallInvalid, ToolCallReady
+from openrouter_app.engine.messages import (
+    ImageReady,
+    ReplyFinished,
+    TextDelta,
+    ToolCallInvalid,
+    ToolCallReady,
+)
 from openrouter_app.engine.wire import ReplyDecoder, decode_completion
 
 from .test_wire import call, chunk, fed, of_type, stream
@@ -281,7 +287,7 @@ def test_arguments_of_more_values_than_any_call_has_do_not_run_and_are_not_read(
         read.append(len(text))
         return arguments.parse_arguments(text)
 
-    monkeypatch.setattr("openrouter_app.engine.wire.parse_arguments", reading)
+    monkeypatch.setattr("openrouter_app.engine.fold.parse_arguments", reading)
     piece = value * 600
     chunks = [call('{"a":[', id="c", name="f"), *[call(piece, id="c")] * 200, chunk(finish="tool_calls")]
     decoder, events = ReplyDecoder(), []
@@ -290,6 +296,9 @@ def test_arguments_of_more_values_than_any_call_has_do_not_run_and_are_not_read(
         "The tool's arguments have too many values."
     ]
     assert read == []
+    body = {"choices": [{"message": call(value * 110_000, id="c", name="f")["choices"][0]["delta"]}]}
+    with pytest.raises(UpstreamError, match="too much in "):
+        decode_completion(json.dumps(body).encode(), [])
     with pytest.raises(UpstreamError, match="too much in it"):
         ReplyDecoder().feed(stream(call(value * 110_000, id="c", name="f")), [])
 
@@ -297,3 +306,137 @@ def test_arguments_of_more_values_than_any_call_has_do_not_run_and_are_not_read(
 def test_objects_glued_together_are_few():
     with pytest.raises(UpstreamError, match="no answer"):
         ReplyDecoder().feed(b"data: %s\n\n" % (b'{"choices": []}' * 101), [])
+
+
+@pytest.fixture
+def work(monkeypatch):
+    """The work that reading arguments took, text by text."""
+    done = []
+
+    class Counting(arguments.PartialJSON):
+        def feed(self, text):
+            done.append(arguments.work_of(text))
+            return super().feed(text)
+
+    monkeypatch.setattr(arguments, "PartialJSON", Counting)
+    return done
+
+
+def pieces_of(text, size=20_000):
+    return [text[start : start + size] for start in range(0, len(text), size)]
+
+
+DEAR = {"strings": '"",', "lists": "[[[[]]]],", "escapes": '"\\u0041\\n",', "blanks": " \n" * 9_999}
+
+
+@pytest.mark.parametrize("what", DEAR)
+def test_arguments_of_one_answer_are_read_within_one_budget(what, work):
+    one = DEAR[what]
+    text = '{"a":[' + one * (900_000 // len(one)) + "0]}"
+    decoder, events = ReplyDecoder(), []
+    for n in range(4):
+        for piece in pieces_of(text):
+            decoder.feed(stream(call(piece, index=n, id=f"c{n}", name="f"), done=False), events)
+    decoder.feed(stream(chunk(finish="tool_calls")), events)
+    assert {event.message for event in of_type(ToolCallInvalid, events)} <= {
+        "The tool's arguments have too many values."
+    }
+    assert sum(work) <= arguments.MAX_WORK
+    assert max(len(of_type(ToolCallReady, events)), len(of_type(ToolCallInvalid, events))) > 0
+
+
+def test_call_that_is_looked_at_again_and_again_costs_one_budget(work):
+    decoder = ReplyDecoder()
+    for piece in pieces_of('{"a":[' + '"",' * 300_000):
+        decoder.feed(stream(call(piece, id="c", name="f"), done=False), [])
+    for _ in range(200):
+        decoder.feed(stream(call("{", id="c", name="f"), done=False), [])
+    held = '{"a":[' + '"",' * 12_000 + "0]}"
+    for n in range(100):
+        given = [call('{"a":[', index=n + 1, id=f"h{n}", name="g"), call(held, index=n + 1, id=f"h{n}")]
+        decoder.feed(stream(*given, done=False), [])
+    decoder.feed(stream(), [])
+    assert sum(work) <= arguments.MAX_WORK
+
+
+@pytest.mark.parametrize("text", ["Dear all, a, b, c, [d] {e}. " * 40_000, '\\"quoted\\", [' * 50_000])
+def test_long_text_in_arguments_is_no_crowd_of_values(text):
+    whole = json.dumps({"path": "a.md", "content": text[:450_000]})
+    decoder, events = ReplyDecoder(), []
+    for delta in [call("", id="c", name="write"), *[call(piece, id="c") for piece in pieces_of(whole)]]:
+        decoder.feed(stream(delta, done=False), events)
+    decoder.feed(stream(chunk(finish="tool_calls")), events)
+    assert [event.arguments for event in of_type(ToolCallReady, events)] == [json.loads(whole)]
+
+
+def test_long_text_of_one_body_is_no_crowd_of_values():
+    text = "1, 2, [3], {4}, " * 40_000
+    events = []
+    decode_completion(
+        json.dumps({"choices": [{"message": {"content": text}, "finish_reason": "stop"}]}).encode(), events
+    )
+    assert of_type(TextDelta, events) == [TextDelta(text)]
+
+
+def in_lines(payload):
+    """A payload as an event of several lines, each as long as one may be."""
+    return (
+        b"".join(b"data: " + payload[at : at + 900_000] + b"\n" for at in range(0, len(payload), 900_000))
+        + b"\n"
+    )
+
+
+WIDE = {
+    "a wide character": '"\U0001f600' + "x" * 3_900_000 + '"',
+    "an escape": '"\\ud83d\\ude00' + "x" * 3_900_000 + '"',
+    "wide characters": '"' + "\U0001f600" * 970_000 + '"',
+}
+
+
+@pytest.mark.parametrize("what", WIDE)
+@pytest.mark.parametrize("id", ['"x"', "7", r'"\ud800"'])
+def test_text_that_costs_many_times_its_size_is_refused_unread(what, id):
+    payload = f'{{"id": {id}, "choices": [{{"delta": {{"content": {WIDE[what]}}}}}]}}'.encode()
+    data = in_lines(payload)
+    with at_most(13):  # the lines, and the event that they are
+        error = consumed([data])[1]
+    assert type(error) is UpstreamError
+    with at_most(5), pytest.raises(UpstreamError, match="too large"):
+        decode_completion(payload, [])
+
+
+ONE = {
+    "objects": '{"a": "bbbbbbbbbbbbb"}',
+    "long names": '{"' + "k" * 60 + '%d": "vvvvvvvvvvvvvvvvvvvvvv"}',
+    "details": '{"type": "reasoning.text", "i": 1}',
+    "lists": "[[[[[[[[]]]]]]]]",
+}
+
+
+@pytest.mark.parametrize("one", ONE)
+@pytest.mark.parametrize("id", ['"x"', "7", r'"\ud800"'])
+@pytest.mark.parametrize("member", ["annotations", "reasoning_details", "tool_calls", "nobody"])
+def test_as_many_members_as_may_be_cost_little(one, id, member):
+    per = sum(ONE[one].count(mark) for mark in ",[{") + 1
+    items = ",".join(ONE[one].replace("%d", str(n)) for n in range(49_900 // per))
+    payload = f'{{"id": {id}, "choices": [{{"delta": {{"content": "x", "{member}": [{items}]}}}}]}}'.encode()
+    data = in_lines(payload)
+    with at_most(20):
+        error = consumed([data])[1]
+    assert error is None or isinstance(error, OpenRouterError)
+
+
+def test_picture_as_large_as_one_may_be_is_held_twice_and_no_more():
+    url = b"data:image/png;base64," + b"x" * 9_900_000
+    body = bytearray(b'{"id": 7, "choices": [{"message": {"images": [{"image_url": {"url": "%s"}}]}}]}' % url)
+    del url
+    events = []
+    with at_most(16):  # beside the body, of which a part is copied as it shrinks
+        decode_completion(body, events)
+    assert len(of_type(ImageReady, events)) == 1
+
+
+def test_picture_that_never_ends_is_no_picture():
+    body = b'{"choices": [{"message": {"images": [' + b'{"url": "data:' * 400_000
+    with at_most(20), pytest.raises(UpstreamError):
+        decode_completion(body, [])

@@ -13,7 +13,7 @@ from openrouter_app.engine.sse import EventStreamDecoder
 
 def payloads(*pieces: bytes) -> list[bytes]:
     decoder = EventStreamDecoder()
-    return [event for piece in pieces for event in decoder.feed(piece)] + decoder.close()
+    return [event for piece in pieces for event in decoder.feed(piece)] + list(decoder.close())
 
 
 @pytest.mark.parametrize(
@@ -131,3 +131,24 @@ def test_line_that_is_too_long_is_refused_in_any_cut():
             with pytest.raises(UpstreamError, match="a line of more than"):
                 for start in range(0, len(line), size):
                     decoder.feed(line[start : start + size])
+
+
+@pytest.mark.parametrize("size", [1, 3, 1000])
+@pytest.mark.parametrize("start", [b"", b"\xef\xbb\xbf"])
+@pytest.mark.parametrize("length", [29, 30, 31, 33, 34])
+def test_limit_of_a_line_is_the_same_in_any_cut(monkeypatch, size, start, length):
+    monkeypatch.setattr(sse, "MAX_LINE", 30)
+    data = (
+        start + b"x" * (length - len(start)) + b"\n\ndata: a\n\n: " + b"x" * (length - 2) + b"\ndata: b\n\n"
+    )
+
+    def outcome(size):
+        decoder, events = EventStreamDecoder(), []
+        try:
+            for at in range(0, len(data), size):
+                events += decoder.feed(data[at : at + size])
+        except UpstreamError as error:
+            return events, str(error)
+        return events, None
+
+    assert outcome(size) == outcome(len(data))

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openrouter_app.engine import wire
+from openrouter_app.engine import fold
 from openrouter_app.engine.arguments import MAX_TOOL_CALLS
 from openrouter_app.engine.errors import BrokenStreamError, OpenRouterError, UpstreamError
 from openrouter_app.engine.messages import (
@@ -405,7 +405,7 @@ def test_sources_are_events_and_malformed_ones_are_not():
     ],
 )
 def test_what_must_be_kept_is_bounded(monkeypatch, limit, delta):
-    monkeypatch.setattr(wire, limit, 100)
+    monkeypatch.setattr(fold, limit, 100)
     monkeypatch.setattr("openrouter_app.engine.reasoning._BLOCK_COST", 0)
     with pytest.raises(UpstreamError, match="The answer is too large"):
         events_of(chunk(delta))
@@ -710,6 +710,8 @@ def test_two_objects_glued_in_one_event_are_both_read():
 
 def test_event_of_a_great_many_objects_is_refused_at_once():
     with pytest.raises(UpstreamError, match="is no answer"):
+        events_of("{}" * 10_000)
+    with pytest.raises(UpstreamError, match="too much in it"):
         events_of("{}" * 100_000)
 
 
@@ -944,3 +946,111 @@ def test_arguments_that_came_as_an_object_nested_too_deep_are_a_typed_error():
     for depth in (500, 980, 2000):
         with suppress(OpenRouterError):
             events_of(deep % ('{"a":' * depth + "1" + "}" * depth))
+
+
+def test_other_name_after_a_whole_object_is_another_call_under_the_same_index_and_id():
+    events = events_of(
+        call('{"a": 1}', id="x", name="f"),
+        call("", id="x", name="g"),
+        call('{"b": 2}', id="x"),
+        chunk(finish="tool_calls"),
+    )
+    ready = of_type(ToolCallReady, events)
+    assert [(event.name, event.arguments) for event in ready] == [("f", {"a": 1}), ("g", {"b": 2})]
+
+
+def test_name_said_again_with_every_delta_begins_no_other_call():
+    deltas = ['{"a": {"b": 1}', ', "c": ', '{"d": 2}', "}", ""]
+    ready = of_type(ToolCallReady, events_of(*[call(text, id="x", name="f") for text in deltas]))
+    assert [event.arguments for event in ready] == [{"a": {"b": 1}, "c": {"d": 2}}]
+
+
+@pytest.mark.parametrize("index", [0, None])
+def test_other_signature_with_text_of_its_own_is_another_block(index):
+    details = [block(TEXT, index, text=text, signature=s) for text, s in (("A", "s1"), ("B", "s2"))]
+    events = events_of(*(chunk({"reasoning_details": [detail]}) for detail in details), chunk(finish="stop"))
+    assert events[-1].reasoning_details == tuple(details)
+
+
+def test_deep_detail_of_a_whole_answer_is_left_out_and_the_rest_is_kept():
+    good = {"type": "t", "id": "1"}
+    message = {"content": "x", "reasoning_details": [{"type": "t", "x": nested(100)}, good]}
+    events = events_of_body({"choices": [{"message": message, "finish_reason": "stop"}]})
+    assert events[-1].reasoning_details == (good,)
+
+
+@pytest.mark.parametrize(
+    "end", [b"data: [DONE]\ndata: [DONE]\n\n", b"data: [DONE]\ndata: {}\n\n", b"data: [DONE]\n"]
+)
+def test_end_said_again_in_one_event_is_one_end(end):
+    decoder, events = ReplyDecoder(), []
+    decoder.feed(stream(chunk({"content": "Hi"}), done=False)[:-1] + end, events)
+    decoder.close(events)
+    assert of_type(TextDelta, events) == [TextDelta("Hi")]
+    assert len(of_type(ReplyFinished, events)) == 1
+
+
+def test_ends_without_an_end_are_no_answer():
+    with pytest.raises(UpstreamError, match="without content"):
+        fed(ReplyDecoder(), b"data: [DONE]\n" * 40_000 + b"\n")
+
+
+def test_blocks_that_were_announced_and_never_came_are_no_answer():
+    with pytest.raises(UpstreamError, match="without content"):
+        events_of(chunk({"reasoning_details": []}))
+
+
+def test_nothing_is_done_where_nothing_was_said():
+    decoder = ReplyDecoder()
+    with pytest.raises(UpstreamError) as caught:
+        decoder.feed(stream(chunk({"content": ""})), [])
+    assert (decoder.done, caught.value.retryable) == (False, True)
+
+
+def test_events_before_a_line_that_is_too_long_are_handed_out_first():
+    decoder, events = ReplyDecoder(), []
+    with pytest.raises(UpstreamError, match="a line of more than"):
+        decoder.feed(stream(chunk({"content": "Hi"}), done=False) + b"x" * 1_000_001, events)
+    assert of_type(TextDelta, events) == [TextDelta("Hi")]
+
+
+def test_choice_that_is_none_hides_no_other():
+    events = events_of({"choices": [None, {"delta": {"content": "x"}}]})
+    assert of_type(TextDelta, events) == [TextDelta("x")]
+
+
+@pytest.mark.parametrize("id", ["7", r'"\ud800"'])
+def test_numbers_in_what_is_handed_on_stay_numbers_in_an_odd_answer(id):
+    source = '{"type": "x", "n": 1.5, "m": 12345678901234567890123}'
+    raw = f'{{"id": {id}, "choices": [{{"delta": {{"content": "x", "annotations": [{source}]}}}}]}}'
+    (found,) = of_type(AnnotationReady, events_of(raw))
+    assert found.annotation == {"type": "x", "n": 1.5, "m": 12345678901234567890123}
+    assert type(found.annotation["n"]) is float
+
+
+def test_arguments_that_came_as_an_object_keep_what_they_say():
+    arguments = '{"a": 0.10, "b": "\\u00e9"}'
+    function = f'{{"name": "f", "arguments": {arguments}}}'
+    raw = f'{{"choices": [{{"delta": {{"tool_calls": [{{"function": {function}}}]}}}}]}}'
+    (ready,) = of_type(ToolCallReady, events_of(raw))
+    assert ready.arguments == {"a": 0.1, "b": "\u00e9"}
+
+
+@pytest.mark.parametrize("name", ["url", "image_url"])
+@pytest.mark.parametrize("before", ["", " \n"])
+def test_large_pictures_of_one_body_are_whole_and_in_their_places(name, before):
+    pictures = [f"data:image/png;base64,{letter * 1_700_000}" for letter in "abc"]
+    shown = [{"image_url": {"url": url} if name == "url" else url} for url in pictures[:2]]
+    source = {
+        "type": "file",
+        "file": {"hash": "h", "content": [{"image_url": {"url": pictures[2][:1_900_000]}}]},
+    }
+    message = {"content": 'a "url": "data:#0" b', "images": shown, "annotations": [source]}
+    body = {"choices": [{"message": message, "finish_reason": "stop"}]}
+    events = events_of_body(before.encode() + json.dumps(body).encode())
+    assert [event.url for event in of_type(ImageReady, events)] == pictures[:2]
+    assert of_type(AnnotationReady, events) == [AnnotationReady(source)]
+    assert of_type(TextDelta, events) == [TextDelta(message["content"])]
+    parts = [{"type": "text", "text": "x"}, *({"type": "image_url", **picture} for picture in shown)]
+    body = {"id": 7, "choices": [{"message": {"content": [*parts, *parts[1:]]}, "finish_reason": "stop"}]}
+    assert [event.url for event in of_type(ImageReady, events_of_body(body))] == pictures[:2] * 2

@@ -23,7 +23,8 @@ from ..errors import (
 )
 from ..failures import failure_of_response, hide_key
 from ..flows import Close, Finish, Flow, Open, Read, Sleep
-from ..messages import Event, Message, Reply, ReplyStarted
+from ..fold import ReplyFold
+from ..messages import Event, Message, Reply
 from ..replies import reply_of
 from ..requests import encode_body, messages_of, present_names, wire_messages
 from ..tools import ToolChoice, ToolSpec
@@ -33,7 +34,8 @@ from .steps import Call, Step, Upstream
 if TYPE_CHECKING:
     from ..async_connections import AsyncConnection
 
-MAX_BODY = 8_000_000
+MAX_BODY = 10_500_000
+"""Bytes, nearly all of them pictures (`engine.pictures`); for a moment they are held twice."""
 MAX_ERROR_BODY = 100_000
 FIRST_PAUSE = 0.5
 """Seconds that the first retry waits at most; each further one twice as long."""
@@ -46,6 +48,9 @@ _MODELS = frozenset({"api_key", "base_url", "app_url", "app_title", "headers", "
 _FINAL = frozenset({400, 401, 402, 403})
 _TELLING, _BLANK = 6, 1_000  # bytes that tell what comes; blank ones to wait for them
 _STREAM = (b"data:", b":", b"event:", b"id:", b"retry:")
+_NO_SECRETS = frozenset(
+    {"content-type", "accept", "accept-encoding", "http-referer", "x-openrouter-title", "x-title"}
+)
 _REFUSED = (KeyRejectedError, CreditError, ForbiddenError)
 
 
@@ -104,9 +109,8 @@ class ChatOpenRouter(Step[Any]):
 
     def request(self, messages: Sequence[Message], call: Call) -> Request:
         """The HTTP request for these messages. Raises `ConfigurationError` where no key is set."""
-        body = encode_body(
-            self._body(messages, call)
-        )  # first: what it raises shall not come from where a key is
+        # First, and its errors' frames hold no key.
+        body = encode_body(self._body(messages, call))
         timeouts = _kind(call.options.get("timeouts"), Timeouts)
         common = defaults()
         insecure = common.allow_insecure_base_url if self._allow_insecure is None else self._allow_insecure
@@ -179,7 +183,7 @@ class ChatOpenRouter(Step[Any]):
                 yield Close(connection)
             pause = None if answer.has_begun or attempt == retries else _pause(failure, attempt)
             if pause is None or not clock.has(pause):
-                raise answer.signed(failure, request)
+                raise answer.signed(failure, request).with_traceback(None)  # it ends where frames hold bodies
             yield Sleep(pause)
             clock.restart()
 
@@ -201,11 +205,14 @@ class _Answer:
         self.has_begun = False
 
     def signed(self, error: OpenRouterError, request: Request) -> OpenRouterError:
-        """The error, with what is known of the answer it ended; without the key, which that may echo."""
+        """The error, with what is known of the answer it ended; without a key, which that may echo."""
         fold = self._decoder.fold
         error.provider = error.provider or fold.provider or None
         error.generation_id = error.generation_id or fold.id or None
-        hide_key(error, request.headers.get("Authorization", "").removeprefix("Bearer "))
+        error.__cause__ = error.__context__ = None
+        for name, value in request.headers.items():
+            if name.lower() not in _NO_SECRETS and value.strip():
+                hide_key(error, value.split()[-1])
         return error
 
     def events(self, connection: Connection | AsyncConnection) -> Flow:
@@ -220,8 +227,9 @@ class _Answer:
         data = yield from self._head(connection)
         if _is_one_body(data, connection.headers.get("content-type", "")):
             body = yield from _body(connection, MAX_BODY, self._clock, data)
-            failed = _completed(body, events)
-            self.has_begun = failed is None or any(type(event) is not ReplyStarted for event in events)
+            failed = _completed(body, events, self._decoder.fold)
+            del body  # while its events are taken
+            self.has_begun = failed is None or self._decoder.fold.has_content
             if self.has_begun:
                 yield from events
             if failed is not None:
@@ -278,10 +286,10 @@ def _is_one_body(head: bytes, content_type: str) -> bool:
     return "event-stream" not in content_type.lower() and not head.startswith(_STREAM)
 
 
-def _completed(body: bytes | bytearray, events: list[Event]) -> OpenRouterError | None:
+def _completed(body: bytearray, events: list[Event], fold: ReplyFold) -> OpenRouterError | None:
     """Append the events of one body; the error it carries."""
     try:
-        decode_completion(body, events)
+        decode_completion(body, events, fold)
     except OpenRouterError as error:
         return error
     return None
