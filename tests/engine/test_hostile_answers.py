@@ -414,7 +414,7 @@ ONE = {
 
 
 @pytest.mark.parametrize("one", ONE)
-@pytest.mark.parametrize("id", ['"x"', "7", r'"\ud800"'])
+@pytest.mark.parametrize("id", ['"x"', r'"\ud800"'])
 @pytest.mark.parametrize("member", ["annotations", "reasoning_details", "tool_calls", "nobody"])
 def test_as_many_members_as_may_be_cost_little(one, id, member):
     per = sum(ONE[one].count(mark) for mark in ",[{") + 1

@@ -389,10 +389,10 @@ HOSTILE = [
 @pytest.mark.parametrize("size", [1, 1_000_000])
 @pytest.mark.parametrize("unit", HOSTILE)
 def test_ten_times_the_hostile_text_costs_ten_times_as_much(unit, size):
-    few = unit * (6_000 // len(unit))
+    few = unit * (3_000 // len(unit))
     cost(few, size)
-    least = min(cost(few, size) for _ in range(3))
-    assert min(cost(few * 10, size) for _ in range(2)) < 30 * least + 0.05
+    least = min(cost(few, size) for _ in range(2))
+    assert any(cost(few * 10, size) < 30 * least + 0.02 for _ in range(3))
 
 
 def test_a_long_key_around_many_values_is_not_told_with_each():

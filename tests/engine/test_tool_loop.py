@@ -674,14 +674,14 @@ async def test_call_that_did_not_begin_before_the_deadline_waits_to_be_gone_on_w
     @tool(parallel=parallel)
     def slow(n: int) -> str:
         ran.append(n)
-        time.sleep(0.6)
+        time.sleep(0.25)
         return f"done {n}"
 
     slow.prepare({"n": 1})
     turn = calls(*(call(f"c{n}", "slow", n=n) for n in range(4)))
     cut = "The tool was cut short: the time is over."
 
-    items = await asyncio.to_thread(list, loop(turn, tools=[slow], deadline=0.5).stream("go"))
+    items = await asyncio.to_thread(list, loop(turn, tools=[slow], deadline=0.2).stream("go"))
     state = items[-1]
     assert state.reason == "deadline"
     assert results_of(state) == {"c0": "done 0"}  # it has arrived, if late
@@ -692,7 +692,7 @@ async def test_call_that_did_not_begin_before_the_deadline_waits_to_be_gone_on_w
     assert (more.reason, more.calls, more.errors, ran) == ("finished", 4, 0, [0, 1, 2, 3])
 
     ran.clear()
-    state = await loop(turn, tools=[slow], deadline=0.5).ainvoke("go")
+    state = await loop(turn, tools=[slow], deadline=0.2).ainvoke("go")
     begun = ["c0", "c1", "c2", "c3"] if parallel else ["c0"]
     assert state.reason == "deadline"
     assert results_of(state) == dict.fromkeys(begun, cut)
@@ -708,7 +708,7 @@ async def test_result_that_came_before_the_deadline_is_kept():
 
     wait.prepare({"seconds": 0})
     turn = calls(call("a", "wait", seconds=0), call("b", "wait", seconds=20))
-    state = await faces(lambda: loop(turn, tools=[wait], deadline=0.5), "go", "invoke")
+    state = await faces(lambda: loop(turn, tools=[wait], deadline=0.2), "go", "invoke")
     assert (state.reason, state.pending) == ("deadline", ())
     assert results_of(state) == {"a": "done", "b": "The tool was cut short: the time is over."}
 
@@ -718,13 +718,13 @@ class Slow:
     a: int
 
     def __post_init__(self):
-        time.sleep(0.6)
+        time.sleep(0.25)
 
 
 async def test_what_comes_before_a_call_is_bounded_by_the_deadline():
     ran = []
     released = threading.Event()
-    holds = 0.5
+    holds = 0.3
 
     @dataclass
     class Held:
@@ -749,13 +749,13 @@ async def test_what_comes_before_a_call_is_bounded_by_the_deadline():
     tools = [tool(typed), judged, asks]
     both = calls(call("a", "asks"), call("b", "typed", h={"a": 1}), call("c", "judged"))
     for script, pending in ((both, ["a", "b", "c"]), (calls(call("c", "judged")), ["c"])):
-        holds = 0.5
-        state = await asyncio.to_thread(loop(script, tools=tools, deadline=0.3).invoke, "go")
+        holds = 0.3
+        state = await asyncio.to_thread(loop(script, tools=tools, deadline=0.15).invoke, "go")
         # not "approval": a person decides once all the calls were looked at
         assert (state.reason, [call.id for call in state.pending], ran) == ("deadline", pending, [])
         holds = 20
         begun = time.monotonic()
-        assert await loop(script, tools=tools, deadline=0.3).ainvoke("go") == state
+        assert await loop(script, tools=tools, deadline=0.15).ainvoke("go") == state
         assert time.monotonic() - begun < 10
     released.set()
     more = await loop(says("x"), tools=tools, deadline=30).ainvoke(state)
@@ -763,11 +763,11 @@ async def test_what_comes_before_a_call_is_bounded_by_the_deadline():
 
 
 async def test_preparing_does_not_count_as_the_tools_own_time():
-    @tool(timeout=0.5, parallel=False)
+    @tool(timeout=0.2, parallel=False)
     def typed(s: Slow) -> str:
         return "done"
 
-    @tool(timeout=0.5, parallel=False, needs_approval=lambda arguments: time.sleep(0.6))
+    @tool(timeout=0.2, parallel=False, needs_approval=lambda arguments: time.sleep(0.25))
     def judged() -> str:
         return "done"
 
@@ -777,12 +777,12 @@ async def test_preparing_does_not_count_as_the_tools_own_time():
 
 
 async def test_arguments_that_take_too_long_to_prepare_are_too_large(monkeypatch):
-    monkeypatch.setattr("openrouter_app.engine.chains.tool_loop.PATIENCE", 0.2)
+    monkeypatch.setattr("openrouter_app.engine.chains.tool_loop.PATIENCE", 0.1)
 
     @tool
     def typed(s: Slow) -> None: ...
 
-    @tool(needs_approval=lambda arguments: time.sleep(0.6))
+    @tool(needs_approval=lambda arguments: time.sleep(0.25))
     def judged() -> None: ...
 
     judged.prepare({})
