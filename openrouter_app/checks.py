@@ -8,20 +8,28 @@ E004      an entry of ``ALLOWED_ORIGINS`` is no origin
 E005      ``WEBSOCKET_PATH`` does not begin with a slash
 W001      no ``API_KEY``
 W002      ``ALLOWED_HOSTS = ["*"]``: any site's page could open the websocket
+W003      the Redis channel layer would give up on every socket that is silent for five seconds
+W004      SQLite whose writers refuse each other instead of waiting
 ========  ==========================================================================
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from importlib.metadata import PackageNotFoundError, version
 from ipaddress import ip_address
 from typing import Any
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, parse_qs, urlsplit
 
 from django.conf import settings as django_settings
 from django.core.checks import CheckMessage, Error, Warning, register
 
 from .conf import Settings, get_settings, mistakes
+
+LAYER_WAIT = 5
+"""Seconds ``RedisChannelLayer`` lets Redis wait for a message; redis-py's own patience from 8 on."""
+SQLITE_TIMEOUT = 20
+"""Seconds a writer waits for SQLite's lock; Django's default is 5."""
 
 
 @register("openrouter")
@@ -83,6 +91,68 @@ def _websocket(settings: Settings) -> Iterator[CheckMessage]:
             hint="Name the site's hosts in ALLOWED_HOSTS.",
             id="openrouter_app.W002",
         )
+
+
+@register("openrouter")
+def check_channel_layer(**kwargs: Any) -> Iterator[CheckMessage]:
+    """redis-py 8 gave its sockets a timeout that is as long as the channel layer's wait for a message."""
+    layer = getattr(django_settings, "CHANNEL_LAYERS", {}).get("default", {})
+    if layer.get("BACKEND") != "channels_redis.core.RedisChannelLayer" or _major_version("redis") < 8:
+        return
+    hosts = layer.get("CONFIG", {}).get("hosts") or [{}]
+    if isinstance(hosts, list | tuple) and any(_gives_up_early(host) for host in hosts):
+        yield Warning(
+            "The channel layer closes every websocket that is silent for five seconds: redis-py 8 gave its "
+            "sockets a timeout.",
+            hint="Write each entry of CHANNEL_LAYERS['default']['CONFIG']['hosts'] as "
+            "{'address': 'redis://...', 'socket_timeout': None}.",
+            id="openrouter_app.W003",
+        )
+
+
+@register("openrouter")
+def check_database(**kwargs: Any) -> Iterator[CheckMessage]:
+    """SQLite's defaults lose writes as soon as two runs write at once."""
+    database = django_settings.DATABASES.get("default", {})
+    if database.get("ENGINE") != "django.db.backends.sqlite3":
+        return
+    options = database.get("OPTIONS", {})
+    if (
+        str(options.get("transaction_mode")).upper() not in {"IMMEDIATE", "EXCLUSIVE"}
+        or options.get("timeout", 5) < SQLITE_TIMEOUT
+    ):
+        yield Warning(
+            "Runs that write to SQLite at once would fail with 'database is locked'.",
+            hint="Set DATABASES['default']['OPTIONS'] = {'transaction_mode': 'IMMEDIATE', "
+            f"'timeout': {SQLITE_TIMEOUT}, 'init_command': 'PRAGMA journal_mode=WAL; "
+            "PRAGMA synchronous=NORMAL;'}.",
+            id="openrouter_app.W004",
+        )
+
+
+def _gives_up_early(host: object) -> bool:
+    """Whether an entry of ``hosts``, in any of its forms, has redis-py's own timeout or a shorter one."""
+    if isinstance(host, str):
+        said: object = parse_qs(urlsplit(host).query).get("socket_timeout", [LAYER_WAIT])[-1]
+    elif isinstance(host, Mapping):
+        address = host.get("address")
+        inherited = _gives_up_early(address) if isinstance(address, str) else True
+        if "socket_timeout" not in host:
+            return inherited
+        said = host["socket_timeout"]
+    else:
+        said = LAYER_WAIT
+    try:
+        return said is not None and float(str(said)) <= LAYER_WAIT
+    except ValueError:
+        return True
+
+
+def _major_version(package: str) -> int:
+    try:
+        return int(version(package).partition(".")[0])
+    except (PackageNotFoundError, ValueError):
+        return 0
 
 
 def _is_loopback(host: str) -> bool:

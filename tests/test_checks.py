@@ -81,3 +81,81 @@ def test_websocket_path_begins_with_a_slash(settings):
 def test_A1_hosts_of_everybody_are_a_warning(settings):
     settings.ALLOWED_HOSTS = ["*"]
     assert "openrouter_app.W002" in found(settings)
+
+
+# The channel layer and the database
+
+URL = "redis://127.0.0.1:6379/0"
+
+
+def with_layer(settings, *, redis="8.1.0", **config):
+    settings.CHANNEL_LAYERS = {
+        "default": {"BACKEND": "channels_redis.core.RedisChannelLayer", "CONFIG": config}
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("openrouter_app.checks.version", lambda package: redis)
+        return found(settings)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {},
+        {"hosts": [URL]},
+        {"hosts": [f"{URL}?socket_timeout=2"]},
+        {"hosts": [("127.0.0.1", 6379)]},
+        {"hosts": [{"address": URL}]},
+        {"hosts": [{"host": "127.0.0.1", "port": 6379}]},
+        {"hosts": [{"address": URL, "socket_timeout": 5}]},
+        {"hosts": [{"address": URL, "socket_timeout": "none"}]},
+        {"hosts": [{"address": URL, "socket_timeout": None}, URL]},
+    ],
+)
+def test_redis_layer_that_gives_up_on_silent_sockets_is_a_warning(settings, config):
+    assert "'socket_timeout': None" in with_layer(settings, **config)["openrouter_app.W003"].hint
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"hosts": [{"address": URL, "socket_timeout": None}]},
+        {"hosts": [{"host": "127.0.0.1", "port": 6379, "socket_timeout": None}]},
+        {"hosts": [{"address": URL, "socket_timeout": 60}]},
+        {"hosts": [f"{URL}?socket_timeout=60"]},
+        {"hosts": [{"address": f"{URL}?socket_timeout=60"}]},
+    ],
+)
+def test_redis_layer_that_waits_is_fine(settings, config):
+    assert with_layer(settings, **config) == {}
+
+
+def test_older_redis_py_waits_by_itself(settings):
+    assert with_layer(settings, redis="7.4.0") == {}
+
+
+def test_another_layer_or_none_is_not_judged(settings):
+    settings.CHANNEL_LAYERS = {"default": {"BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer"}}
+    assert found(settings) == {}
+    del settings.CHANNEL_LAYERS
+    assert found(settings) == {}
+
+
+def with_sqlite(settings, **options):
+    settings.DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "OPTIONS": options}}
+    return found(settings)
+
+
+@pytest.mark.filterwarnings("ignore:Overriding setting DATABASES")
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"transaction_mode": "IMMEDIATE"}, {"timeout": 20}, {"transaction_mode": "DEFERRED", "timeout": 20}],
+)
+def test_sqlite_whose_writers_do_not_wait_is_a_warning_that_shows_the_options(settings, options):
+    assert "'transaction_mode': 'IMMEDIATE'" in with_sqlite(settings, **options)["openrouter_app.W004"].hint
+
+
+@pytest.mark.filterwarnings("ignore:Overriding setting DATABASES")
+def test_sqlite_whose_writers_wait_is_fine_and_so_is_postgresql(settings):
+    assert with_sqlite(settings, transaction_mode="immediate", timeout=30) == {}
+    settings.DATABASES = {"default": {"ENGINE": "django.db.backends.postgresql"}}
+    assert found(settings) == {}
