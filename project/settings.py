@@ -9,8 +9,11 @@ from __future__ import annotations
 import os
 import tempfile
 from pathlib import Path
+from typing import get_type_hints
 
 import environ
+
+from openrouter_app.conf import Settings
 
 from . import hosts, var
 
@@ -110,12 +113,26 @@ LOGGING = {
 }
 
 CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
+if layer_url := env.str("CHANNEL_LAYER_URL", default=""):
+    CHANNEL_LAYERS["default"] = {
+        "BACKEND": "channels_redis.core.RedisChannelLayer",
+        # redis-py gives up on a socket after five silent seconds, and every page that waits is silent.
+        "CONFIG": {"hosts": [{"address": layer_url, "socket_timeout": None}]},
+    }
+
+NUMBERS = {name: kind for name, kind in get_type_hints(Settings).items() if kind in (int, float)}
 
 OPENROUTER = {
     "API_KEY": env.str("OPENROUTER_API_KEY", default=""),
     "BASE_URL": env.str("OPENROUTER_BASE_URL", default="") or "https://openrouter.ai/api/v1",
     "ALLOW_INSECURE_BASE_URL": env.bool("OPENROUTER_ALLOW_INSECURE_BASE_URL", default=False),
     "APP_TITLE": "django-openrouter-chains demo",
+    # Any number by its name: OPENROUTER_HEARTBEAT=1 is a demo whose patience is short.
+    **{
+        name: env.get_value(f"OPENROUTER_{name}", cast=kind)
+        for name, kind in NUMBERS.items()
+        if f"OPENROUTER_{name}" in os.environ
+    },
 }
 
 DEMO_PROVIDER = env.str("DEMO_PROVIDER", default="")
