@@ -12,7 +12,7 @@ PYTEST_ARGS ?=
 PARSER_TESTS := $(foreach name,arguments json_text parsers partial_json prompts sse wire,tests/engine/test_$(name).py)
 export HOST PORT MODEL
 
-.PHONY: install install-local-model demo test test-properties test-local-model test-matrix check format bench screenshots clean
+.PHONY: install install-local-model demo demo-cluster test test-properties test-local-model test-matrix check format bench screenshots clean
 
 install: $(VENV)/.installed
 
@@ -35,6 +35,10 @@ $(VENV)/.local-model: $(VENV)/.installed
 
 demo: install $(if $(filter local,$(MODEL)),install-local-model)
 	@exec $(BIN)/python -m project.serve
+
+# PostgreSQL, Valkey and two web processes, on PORT and the one after it.
+demo-cluster: install $(if $(filter local,$(MODEL)),install-local-model)
+	@exec $(BIN)/python -m project.cluster
 
 test: install
 	@$(BIN)/python -m tests.browser.chromium --install

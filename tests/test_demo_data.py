@@ -21,7 +21,7 @@ from django.http import HttpResponse
 
 from openrouter_app.engine.client import httpx
 from openrouter_app.models import Chain, ChainVersion, PromptRow, PromptTemplate
-from project import hosts, serve
+from project import hosts, providers
 from project.csp import POLICY, ContentSecurityPolicyMiddleware
 from project.demo_data import EXAMPLES
 
@@ -154,13 +154,13 @@ def test_there_are_three_examples():
     ],
 )
 def test_provider_follows_the_environment(environment, name):
-    provider = serve.choose(environment)
+    provider = providers.choose(environment)
     assert provider.name == name
     assert (provider.command is not None) == (name in {"fake", "local"})
 
 
 def test_key_never_goes_to_the_local_model():
-    assert serve.choose({"MODEL": "local", "OPENROUTER_API_KEY": "k"}).environment == {
+    assert providers.choose({"MODEL": "local", "OPENROUTER_API_KEY": "k"}).environment == {
         "OPENROUTER_API_KEY": ""
     }
 

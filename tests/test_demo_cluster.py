@@ -1,0 +1,56 @@
+"""``make demo-cluster`` from outside: two addresses, one site, and nothing left behind."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from project import postgres, valkey
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(autouse=True)
+def servers():
+    try:
+        postgres.find_programs(), valkey.find_program()
+    except postgres.Missing as missing:
+        pytest.skip(str(missing))
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+def test_cluster_serves_at_two_addresses_and_ends_all_it_started(tmp_path, signum):
+    kept = {
+        name: value for name, value in os.environ.items() if not name.startswith(("OPENROUTER_", "DJANGO_"))
+    }
+    env = kept | {"PORT": "0", "HOST": "127.0.0.1", "DEMO_VAR": str(tmp_path), "MODEL": ""}
+    command = [sys.executable, "-m", "project.cluster"]
+    with subprocess.Popen(command, cwd=ROOT, env=env, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            said = ""
+            while "Ctrl-C" not in said:
+                line = process.stdout.readline()
+                assert line, said
+                said += line
+            started = psutil.Process(process.pid).children(recursive=True)
+            assert {"postgres", "valkey-server"} <= {child.name() for child in started}
+            first, second = re.findall(r"The page +(http://\S+/)\n", said)
+            with httpx.Client(trust_env=False) as browser:
+                assert browser.get(f"{first}chains/count/").status_code == 200
+                mine = browser.cookies["openrouter_demo_session"]
+                assert browser.get(f"{second}chains/count/").status_code == 200
+                assert browser.cookies["openrouter_demo_session"] == mine
+        finally:
+            process.send_signal(signum)
+            process.wait(30)
+            postgres.remove(tmp_path / "cluster" / "postgres")
+    assert process.returncode == 128 + signum
+    assert not psutil.wait_procs(started, timeout=5)[1]
