@@ -2,10 +2,11 @@
 
 from django.urls import path
 
-from . import views
+from . import health, views
 
 app_name = "openrouter_app"
 urlpatterns = [
     path("", views.index, name="index"),
     path("chains/<slug:slug>/", views.chain, name="chain"),
+    path("health/", health.health, name="health"),
 ]

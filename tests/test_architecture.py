@@ -64,6 +64,7 @@ FLOORS = {
     # ---- the wall: no Django below ----
     "conf": 15,
     "database": 15,
+    "signals": 15,
     "models": 16,
     "migrations": 17,
     "identity": 17,
@@ -74,6 +75,8 @@ FLOORS = {
     "consumers": 20,
     "admin": 20,
     "checks": 20,
+    "health": 20,
+    "tasks": 20,
     "management": 20,
     "urls": 21,
     "routing": 21,
