@@ -31,6 +31,9 @@ from .runs import notices
 
 log = logging.getLogger("openrouter_app.runs")
 
+MAY_WAIT = 86_400.0
+"""Seconds a run waits for a worker where its start does not say: workers may be busy, or away over night."""
+
 
 async def start_in_background(start: runs.Start, **using: Any) -> UUID:
     """Queue a run for a worker and answer its id at once.
@@ -51,9 +54,9 @@ _queueings: set[asyncio.Task[UUID]] = set()
 
 
 async def _queue(start: runs.Start, task: Any) -> UUID:
-    if start.origin == Run.Origin.PYTHON:
-        start = msgspec.structs.replace(start, origin=Run.Origin.TASK)
-    run, is_new = await runs.queue(start)
+    origin = Run.Origin.TASK if start.origin == Run.Origin.PYTHON else start.origin
+    may_wait = MAY_WAIT if start.may_wait is None else start.may_wait
+    run, is_new = await runs.queue(msgspec.structs.replace(start, origin=origin, may_wait=may_wait))
     if is_new:
         try:
             await task.aenqueue(str(run))

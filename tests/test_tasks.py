@@ -85,6 +85,13 @@ async def test_another_face_remains_the_origin(backend, called):
 
 
 @pytest.mark.parametrize("backend", ["dummy"], indirect=True)
+@pytest.mark.parametrize(("said", "seconds"), [({}, tasks.MAY_WAIT), ({"may_wait": 600}, 600)])
+async def test_run_waits_longer_for_a_worker_than_for_a_turn(said, seconds, backend, called):
+    await tasks.start_in_background(runs.Start(Owner.system(), "echo", {}, **said))
+    assert called[0][1].may_wait == seconds
+
+
+@pytest.mark.parametrize("backend", ["dummy"], indirect=True)
 async def test_task_can_go_to_another_queue(backend, called):
     await tasks.start_in_background(START, queue_name="reports")
     assert enqueued()[0].task.queue_name == "reports"
