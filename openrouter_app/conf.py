@@ -26,6 +26,7 @@ from .engine.defaults import Defaults
 
 Seconds = Annotated[float, msgspec.Meta(gt=0)]
 Count = Annotated[int, msgspec.Meta(gt=0)]
+Limit = Annotated[int, msgspec.Meta(ge=0)]
 
 
 class Settings(msgspec.Struct, frozen=True):
@@ -59,6 +60,38 @@ class Settings(msgspec.Struct, frozen=True):
     """Seconds a run may take in all."""
     MAX_RUNS_PER_SOCKET: Count = 20
     """Unfinished runs one socket may have at a time."""
+    MAX_RUNS: Count = 200
+    """Runs one process executes at a time; more wait in its queue."""
+    MAX_QUEUED_RUNS: Limit = 100
+    """Runs that may wait in a process's queue; what comes then is refused as ``busy``."""
+    QUEUE_TIMEOUT: Seconds = 60
+    """Seconds a run may wait there."""
+    MAX_RUNS_PER_USER: Limit = 20
+    """Unfinished runs of one user or visitor at a time, in all processes; 0 is no limit."""
+    MAX_RUNS_PER_CHAIN: Limit = 0
+    """Unfinished runs of one chain at a time, in all processes; 0 is no limit."""
+    FLUSH_INTERVAL: Seconds = 0.25
+    """Seconds between two writes of the log, of all runs of a process together."""
+    DATABASE_PATIENCE: Seconds = 10
+    """Seconds the log may go unwritten before runs are failed."""
+    LEASE: Seconds = 30
+    """Seconds after which a run whose process has not been heard of is given up."""
+    LEASE_RENEWAL: Seconds = 10
+    """Seconds between two renewals of a process's leases."""
+    REAP_INTERVAL: Seconds = 10
+    """Seconds between two looks for runs that were given up."""
+    FOLLOW_POLL: Seconds = 1
+    """Seconds between two looks at the log of a run that another process executes."""
+    PRESENCE_INTERVAL: Seconds = 10
+    """Seconds between two words to that process that somebody follows here."""
+    PRESENCE_TIMEOUT: Seconds = 25
+    """Seconds after the last such word in which it goes on to send."""
+    LAYER_TIMEOUT: Seconds = 1
+    """Seconds one call of the channel layer may take."""
+    SESSION_RECHECK: Seconds = 25
+    """Seconds between two looks at whether a socket's session still stands."""
+    DRAIN_TIMEOUT: Seconds = 30
+    """Seconds a process that shuts down lets its runs go on."""
 
     def __repr__(self) -> str:
         shown = (

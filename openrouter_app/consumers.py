@@ -25,8 +25,7 @@ log = logging.getLogger("openrouter_app.websocket")
 
 SESSION_GONE = 4401
 TOO_LARGE = 1009
-RECHECK = 25.0
-"""Seconds between two looks at whether the socket's session still stands."""
+RESTART = 1012
 
 
 class RunConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
@@ -38,6 +37,9 @@ class RunConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         self.started: set[UUID] = set()
         self.owner: Owner = await identity.owner_of(self.scope) or Owner.of_visitor(uuid4(), ephemeral=True)
         await self.accept()
+        if runs.is_draining():
+            await self.close(RESTART)
+            return
         await self._send(
             protocol.Hello(protocol.PROTOCOL, self.settings.HEARTBEAT, self.settings.MAX_FRAME, [])
         )
@@ -81,6 +83,10 @@ class RunConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
             await self._refuse(frame, "provider", _("Something went wrong on this site. Try again later."))
 
     async def _start(self, frame: protocol.RunStart) -> None:
+        if runs.is_draining():
+            # the page says it again to the server that comes after this one
+            await self.close(RESTART)
+            return
         if frame.conversation is not None or frame.parent is not None:
             raise Refused(
                 "invalid_input", _("This chain keeps no conversation: leave out conversation and parent.")
@@ -167,7 +173,7 @@ class RunConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
 
     async def _recheck(self) -> None:
         while True:
-            await asyncio.sleep(RECHECK)
+            await asyncio.sleep(self.settings.SESSION_RECHECK)
             try:
                 if not await self._still_welcome():
                     return

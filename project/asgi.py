@@ -11,6 +11,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
 # First: it sets Django up, which what follows needs.
 http = get_asgi_application()
 
+from openrouter_app.lifespan import lifespan_application  # noqa: E402
 from openrouter_app.routing import websocket_application  # noqa: E402
 
 application = ProtocolTypeRouter(
@@ -19,5 +20,6 @@ application = ProtocolTypeRouter(
         # its web server.
         "http": ASGIStaticFilesHandler(http),
         "websocket": websocket_application,
+        "lifespan": lifespan_application,
     }
 )

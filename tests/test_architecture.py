@@ -81,6 +81,7 @@ FLOORS = {
     "urls": 21,
     "routing": 21,
     "apps": 21,
+    "lifespan": 20,
 }
 WALL = 14
 MAY_IMPORT_TESTING = {"management.commands.openrouter_fake"}

@@ -386,8 +386,8 @@ async def test_socket_closes_when_its_user_logs_out(provider):
     assert await Run.objects.acount() == 0
 
 
-async def test_idle_socket_closes_when_its_user_is_switched_off(monkeypatch):
-    monkeypatch.setattr(consumers, "RECHECK", 0.05)
+async def test_idle_socket_closes_when_its_user_is_switched_off(settings):
+    settings.OPENROUTER = {**settings.OPENROUTER, "SESSION_RECHECK": 0.05}
     user = await make(make_user)()
     async with connected(user) as sock:
         user.is_active = False
@@ -395,8 +395,8 @@ async def test_idle_socket_closes_when_its_user_is_switched_off(monkeypatch):
         assert (await sock.receive_output(2))["code"] == consumers.SESSION_GONE
 
 
-async def test_checks_go_on_after_a_database_error(monkeypatch, caplog):
-    monkeypatch.setattr(consumers, "RECHECK", 0.05)
+async def test_checks_go_on_after_a_database_error(monkeypatch, caplog, settings):
+    settings.OPENROUTER = {**settings.OPENROUTER, "SESSION_RECHECK": 0.05}
     owner_of, failures = consumers.identity.owner_of, iter([True])
 
     async def flaky(scope, *, fresh=False):

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import aclosing
+from datetime import timedelta
 from decimal import Decimal
 from uuid import uuid4
 
 import pytest
 from asgiref.sync import sync_to_async
+from django.utils import timezone
 
 from openrouter_app import runs
 from openrouter_app.engine import client
@@ -271,17 +273,16 @@ async def test_details_of_an_error_are_still_there_after_a_reload(provider, visi
 
 
 async def test_answer_that_cannot_be_stored_is_never_shown_as_done(provider, visitor, monkeypatch, caplog):
-    from openrouter_app.runs import execution
+    from openrouter_app.runs import leases
 
-    write = execution._update
+    write = leases.end
 
-    async def broken(run, **fields):
+    def broken(pk, fence, status, fields):
         if fields.get("output") is not None:
             raise OverflowError("too large to store")
-        await write(run, **fields)
+        return write(pk, fence, status, fields)
 
-    monkeypatch.setattr(execution, "_update", broken)
-    monkeypatch.setattr(execution, "WRITE_AGAIN_AFTER", (0, 0))
+    monkeypatch.setattr(leases, "end", broken)
     await make(make_chain)()
     provider.reply("x")
     run = await start(visitor)
@@ -506,21 +507,27 @@ async def test_shutdown_ends_the_run_as_interrupted(provider, visitor):
     assert (row.status, row.parts[-1]["text"]) == ("interrupted", "Hel")
 
 
-async def test_run_executed_elsewhere_is_followed_by_its_row(visitor, monkeypatch):
-    from openrouter_app.runs import live
-
-    monkeypatch.setattr(live, "POLL", 0.05)
+async def test_run_executed_elsewhere_is_followed_by_its_row(visitor, settings):
+    settings.OPENROUTER = {**settings.OPENROUTER, "FOLLOW_POLL": 0.05}
     chain = await make(make_chain)()
     published = await make(lambda: chain.published)()
     row = await Run.objects.acreate(
-        visitor=visitor.visitor, chain=chain, version=published, input={"text": "x"}, status="running"
+        visitor=visitor.visitor,
+        chain=chain,
+        version=published,
+        input={"text": "x"},
+        status="running",
+        lease_until=timezone.now() + timedelta(minutes=1),
     )
     follower = asyncio.create_task(follow_to_end(visitor, row.uuid))
     await asyncio.sleep(0.1)
-    from django.utils import timezone
-
     await Run.objects.filter(pk=row.pk).aupdate(
-        status="done", ended=timezone.now(), parts=[{"type": "text", "text": "far"}], output="far", last_seq=9
+        status="done",
+        lease_until=None,
+        ended=timezone.now(),
+        parts=[{"type": "text", "text": "far"}],
+        output="far",
+        last_seq=9,
     )
     view = await asyncio.wait_for(follower, 5)
     assert (view.state["status"], view.state["output"], view.seq) == ("done", "far", 9)

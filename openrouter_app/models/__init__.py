@@ -7,6 +7,7 @@
 `ChainVersion`     a chain by value, as it was published; never changes
 `Label`            a name that points to a version; `DEFAULT_LABEL` is what runs
 `Run`              one execution of one version, and its result
+`RunEvent`         the log of a run that has not ended
 `Owner`            whose run it is (a value, not a table)
 =================  =============================================================
 """
@@ -14,7 +15,7 @@
 from .chains import Chain
 from .owners import Owner
 from .prompts import PromptRow, PromptTemplate
-from .runs import Run
+from .runs import Run, RunEvent
 from .tools import ToolSpec
 from .versions import DEFAULT_LABEL, ChainVersion, ImmutableError, Label
 
@@ -28,5 +29,6 @@ __all__ = [
     "PromptRow",
     "PromptTemplate",
     "Run",
+    "RunEvent",
     "ToolSpec",
 ]

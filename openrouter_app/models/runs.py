@@ -49,8 +49,10 @@ class Run(models.Model):
         COMMAND = "command", _("Command line")
         ADMIN = "admin", _("Admin")
         PYTHON = "python", _("Python")
+        TASK = "task", _("Background task")
 
     FINAL = frozenset({Status.DONE, Status.STOPPED, Status.FAILED, Status.INTERRUPTED})
+    UNFINISHED = frozenset({Status.QUEUED, Status.RUNNING, Status.WAITING})
 
     uuid = models.UUIDField(_("UUID"), default=uuid.uuid4, unique=True, editable=False)
     user = models.ForeignKey(
@@ -75,7 +77,11 @@ class Run(models.Model):
 
     status = models.CharField(_("status"), max_length=12, choices=Status, default=Status.QUEUED)
     stop_requested_at = models.DateTimeField(_("stop requested"), null=True, blank=True)
+    owner_process = models.CharField(_("process"), max_length=150, blank=True, editable=False)
+    lease_until = models.DateTimeField(_("lease until"), null=True, blank=True, editable=False)
+    fence = models.PositiveIntegerField(_("fence"), default=0, editable=False)
     last_seq = models.PositiveBigIntegerField(_("last event"), default=0)
+    deadline = models.DateTimeField(_("deadline"), null=True, blank=True, editable=False)
     created = models.DateTimeField(_("created"), default=timezone.now, editable=False)
     started = models.DateTimeField(_("started"), null=True, blank=True)
     first_token = models.DateTimeField(_("first token"), null=True, blank=True)
@@ -126,8 +132,13 @@ class Run(models.Model):
                 ),
                 name="openrouter_app_run_final_means_ended",
             ),
+            models.CheckConstraint(
+                condition=Q(lease_until__isnull=True) | Q(status="running"),
+                name="openrouter_app_run_lease_only_while_running",
+            ),
         ]
         indexes = [
+            models.Index(fields=["status", "lease_until"], name="openrouter_run_status_lease"),
             models.Index(fields=["user", "-created"], name="openrouter_run_user_created"),
             models.Index(fields=["version", "-created"], name="openrouter_run_version_created"),
         ]
@@ -144,3 +155,32 @@ class Run(models.Model):
     def owner(self) -> Owner:
         """Who it belongs to."""
         return Owner(user_id=self.user_id, visitor=self.visitor)
+
+
+class RunEvent(models.Model):
+    """A row of an unfinished run's log: the events that take its state from ``after`` to ``seq``.
+
+    Rows of one run tile. They are public by construction, and gone once the run has ended: its own
+    row says everything then. ``events`` is the JSON text of `openrouter_app.runs.log`, which alone
+    writes and reads it.
+    """
+
+    run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="events", verbose_name=_("run"))
+    after = models.PositiveBigIntegerField(_("after event"))
+    seq = models.PositiveBigIntegerField(_("to event"))
+    events = models.TextField(_("events"))
+
+    class Meta:
+        verbose_name = _("run event")
+        verbose_name_plural = _("run events")
+        ordering = ["run", "seq"]
+        constraints = [
+            models.UniqueConstraint(fields=["run", "after"], name="openrouter_app_event_unique_after"),
+            models.UniqueConstraint(fields=["run", "seq"], name="openrouter_app_event_unique_seq"),
+            models.CheckConstraint(
+                condition=Q(after__lt=models.F("seq")), name="openrouter_app_event_after_lt_seq"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.after}-{self.seq}"

@@ -7,8 +7,12 @@
         ...
     await runs.stop(owner, run)                     # from anywhere; leaving the loop stops nothing
 
-A run belongs to a task of this process, never to who started it. To an owner whose run it is not,
-a run does not exist.
+A run belongs to a task of some process, never to who started it: it can be followed and stopped
+from every process on the same database. To an owner whose run it is not, a run does not exist.
+
+What happens to it stands in its log (`RunEvent`), a quarter of a second behind at most, until it has
+ended; then its row says everything. The channel layer only makes the way from process to process
+shorter. ``docs/reliability.md`` says what holds when something breaks.
 """
 
 from __future__ import annotations
@@ -18,17 +22,23 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from uuid import UUID
 
-from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from ..database import in_database_thread
 from ..models import Owner, Run
+from . import draining
 from . import live as registry
+from .draining import drain, is_draining, reopen
 from .execution import launch
-from .live import Range, Snapshot, Update, row_updates
+from .live import Range, Snapshot, Update
+from .mirrors import updates_elsewhere
+from .reaping import reap, reap_for_ever
 from .refusals import Refused
 from .rows import snapshot_of_row
-from .starting import Prepared, Start, prepare
+from .slots import slots
+from .starting import Prepared, Start, prepare, prepare_stored
+from .stopping import request_stop, stop_everywhere
+from .writer import log_is_failing
 
 __all__ = [
     "Range",
@@ -37,10 +47,20 @@ __all__ = [
     "Start",
     "Update",
     "check_owner",
+    "drain",
+    "execute",
+    "executing_count",
     "follow",
+    "is_draining",
     "is_executing",
+    "log_is_failing",
+    "queue",
+    "reap",
+    "reap_for_ever",
+    "reopen",
     "start",
     "stop",
+    "stop_everywhere",
     "wait",
 ]
 
@@ -62,33 +82,69 @@ _beginnings: set[asyncio.Task[UUID]] = set()
 
 
 async def _begin(request: Start) -> UUID:
+    draining.check()
+    places = slots()
+    places.promise()
+    try:
+        prepared = await in_database_thread(prepare)(request)
+        return launch(prepared).run if isinstance(prepared, Prepared) else prepared
+    finally:
+        places.release_promise()
+
+
+async def queue(request: Start) -> tuple[UUID, bool]:
+    """Make a run for some other process to `execute`; answers its id, and whether it is new."""
     prepared = await in_database_thread(prepare)(request)
-    return launch(prepared).run if isinstance(prepared, Prepared) else prepared
+    return (prepared.run, True) if isinstance(prepared, Prepared) else (prepared, False)
+
+
+async def execute(run: UUID) -> None:
+    """Execute a queued run here, to its end. Does nothing where it is not queued (any more)."""
+    prepared = await in_database_thread(prepare_stored)(run)
+    if prepared is None or registry.executing(run) is not None:
+        return
+    live = launch(prepared)
+    if live.task is not None:
+        await asyncio.wait([live.task])
 
 
 async def follow(owner: Owner, run: UUID) -> AsyncGenerator[Update, None]:
-    """One snapshot, then every change, until the run has ended. Raises `Refused` (``not_found``)."""
-    await check_owner(owner, run)
-    if (live := registry.find(run)) is not None:
-        updates = live.updates()
-    else:
-        updates = row_updates(in_database_thread(lambda: snapshot_of_row(run)))
-    async with aclosing(updates) as changes:
-        async for update in changes:
+    """One snapshot, then every change, until the run has ended. Raises `Refused` (``not_found``).
+
+    A `Snapshot` in between replaces everything: the reader was too slow, or the run went to
+    another process.
+    """
+    status = await check_owner(owner, run)
+    live = registry.find(run)
+    if live is not None:
+        async with aclosing(live.updates()) as updates:
+            async for update in updates:
+                yield update
+        if not live.has_moved:
+            return
+    elif status in Run.FINAL:
+        if (snapshot := await in_database_thread(snapshot_of_row)(run)) is not None:
+            yield snapshot
+        return
+    async with aclosing(updates_elsewhere(run)) as updates:
+        async for update in updates:
             yield update
 
 
 async def stop(owner: Owner, run: UUID, *, by: str = "user") -> None:
     """Ask a run to stop; a run that has ended stays as it is. Raises `Refused` (``not_found``)."""
     await check_owner(owner, run)
-    await _request_stop(run)
-    if (live := registry.executing(run)) is not None:
-        live.loop.call_soon_threadsafe(live.stop, by)
+    await request_stop(run, by=by)
 
 
 def is_executing(run: UUID) -> bool:
     """Whether the run is being executed in this process."""
     return registry.executing(run) is not None
+
+
+def executing_count() -> int:
+    """How many runs this process has that have not ended."""
+    return len(registry.all_executing())
 
 
 async def wait(run: UUID) -> None:
@@ -98,14 +154,10 @@ async def wait(run: UUID) -> None:
 
 
 @in_database_thread
-def _request_stop(run: UUID) -> None:
-    unfinished = Run.objects.filter(uuid=run, stop_requested_at=None).exclude(status__in=Run.FINAL)
-    unfinished.update(stop_requested_at=timezone.now())
-
-
-@in_database_thread
-def check_owner(owner: Owner, run: UUID) -> None:
-    """Raise `Refused` (``not_found``) where the run is not this owner's, or is not at all."""
+def check_owner(owner: Owner, run: UUID) -> str:
+    """The run's status; `Refused` (``not_found``) where it is not this owner's, or is not at all."""
     mine = Run.objects.all() if owner.is_system else Run.objects.for_owner(owner)
-    if not mine.filter(uuid=run).exists():
+    status = mine.filter(uuid=run).values_list("status", flat=True).first()
+    if status is None:
         raise Refused("not_found", _("There is no such run."))
+    return status

@@ -72,6 +72,45 @@ class ToolInvalid(msgspec.Struct, frozen=True, tag_field="type", tag="tool.inval
     message: str
 
 
+class ToolApproval(msgspec.Struct, frozen=True, tag_field="type", tag="tool.approval"):
+    """A person is to decide about a call, until ``expires`` (ISO 8601)."""
+
+    call: str
+    expires: str | None = None
+
+
+class ToolDecided(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="type", tag="tool.decided"):
+    """A person has decided."""
+
+    call: str
+    approve: bool
+    reason: str | None = None
+
+
+class ToolRunning(msgspec.Struct, frozen=True, tag_field="type", tag="tool.running"):
+    """The handler of a call begins."""
+
+    call: str
+
+
+class ToolResult(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="type", tag="tool.result"):
+    """What came of a call: ``output``, absent where the tool keeps it to itself, or ``error``."""
+
+    call: str
+    output: Any = None
+    error: str | None = None
+
+
+class Reset(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="type", tag="reset"):
+    """Everything after the newest step is taken back; ``model`` serves that step now."""
+
+    model: str | None = None
+
+
+class Waiting(msgspec.Struct, frozen=True, tag_field="type", tag="waiting"):
+    """Nothing happens until a person has decided."""
+
+
 class UsageTotals(msgspec.Struct, frozen=True, tag_field="type", tag="usage"):
     """The run's totals so far; ``cost`` in US dollars as a decimal string, None where nobody said."""
 
@@ -124,6 +163,12 @@ Event = (
     | ToolArguments
     | ToolReady
     | ToolInvalid
+    | ToolApproval
+    | ToolDecided
+    | ToolRunning
+    | ToolResult
+    | Reset
+    | Waiting
     | UsageTotals
     | LastEvent
 )

@@ -10,19 +10,19 @@ import asyncio
 import logging
 import time
 from contextlib import aclosing
-from datetime import datetime
-from decimal import Decimal
 from typing import Any
 
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
-from ..database import in_database_thread
+from ..conf import get_settings
 from ..engine import messages as engine
 from ..engine.chains import ChatOpenRouter
 from ..engine.errors import BrokenStreamError, ConfigurationError, MissingKeyError, OpenRouterError
 from ..engine.tools import ToolChoice, ToolSpec
-from ..models import Run
+from . import leases, relay, reports
 from . import live as registry
+from .endings import Outcome, fields_at_end, money
 from .events import (
     Failed,
     Finished,
@@ -40,68 +40,113 @@ from .events import (
     UsageTotals,
 )
 from .live import LiveRun
+from .slots import NoPlace, slots
 from .starting import Prepared
 from .state import RunState
+from .writer import LOST_DATABASE, Writer, not_stored, writer
 
 log = logging.getLogger("openrouter_app.runs")
 
-WRITE_AGAIN_AFTER = (0.1, 0.5, 2.0, 0.0)
-"""Seconds after each failed attempt to write a run's end."""
+PAUSES = (0.1, 0.5, 1.0, 2.0)
+"""Seconds between attempts to reach the database; the last one again and again."""
+
+
+class Lost(Exception):
+    """The run is not this process's: another one claimed it, or its row says that it has ended."""
 
 
 def launch(prepared: Prepared) -> LiveRun:
     """Start executing in a task of the running loop; answers the run to follow."""
     state = RunState(chain=prepared.chain, version=prepared.version, input=prepared.input)
-    live = LiveRun(prepared.run, state)
+    live = LiveRun(prepared.run, prepared.pk, state, prepared.origin)
     registry.register(live)
+    live.queued_fence = prepared.fence
+    writer().watch(live)
     live.task = asyncio.create_task(_own(live, prepared), name=f"openrouter run {prepared.run}")
     return live
 
 
-class _Result:
-    """What the row keeps beside the state."""
-
-    def __init__(self) -> None:
-        self.first_token: datetime | None = None
-        self.reply: engine.ReplyFinished | None = None
-        self.generation_id = ""
-        self.detail = ""
-
-
 async def _own(live: LiveRun, prepared: Prepared) -> None:
-    """The run's whole life, so that every way out of it ends in one last event."""
-    result = _Result()
+    """The run's whole life, so that every way out of it ends in one last event, or in another's hands."""
+    owner, outcome = writer(), Outcome(begun=timezone.now())
+    begun = time.monotonic()
     try:
-        last = await _execute(live, prepared, result)
-    except asyncio.CancelledError:
-        last = Interrupted("provider", "The server was restarted in mid-answer. Try again.", True)
-    except Exception:
-        log.exception("run %s failed on this side", live.run)
-        last = Failed("provider", "Something went wrong on this site. Try again later.", True)
-    try:
-        last = await _commit_end(live, result, last)
-    finally:
+        try:
+            last = await _in_turn(live, prepared, outcome, owner)
+        except asyncio.CancelledError:
+            last = Interrupted("provider", _("The server was restarted in mid-answer. Try again."), True)
+        except (Lost, *LOST_DATABASE):
+            raise
+        except Exception:
+            log.exception("run %s failed on this side", live.run)
+            last = Failed("provider", _("Something went wrong on this site. Try again later."), True)
+        last = await _commit_end(live, outcome, last, owner)
+        live.confirm(float("inf"))
         live.emit(last)
+        reports.ended(live, outcome, last, time.monotonic() - begun)
+    except (Lost, *LOST_DATABASE) as error:
+        if not isinstance(error, Lost):
+            log.exception("run %s was left: the database is away", live.run)
+    finally:
         registry.unregister(live)
+        owner.forget(live)
+        if not live.is_final:
+            live.move()
 
 
-async def _execute(live: LiveRun, prepared: Prepared, result: _Result) -> LastEvent:
-    if live.stopped_by is None:
-        await _update(prepared.run, status=Run.Status.RUNNING, started=timezone.now())
-        live.emit(Started(prepared.chain, prepared.version))
-    generation = asyncio.create_task(_generate(live, prepared, result))
-    live.on_stop(generation.cancel)
+async def _in_turn(live: LiveRun, prepared: Prepared, outcome: Outcome, owner: Writer) -> LastEvent:
+    """Wait for a place, claim the run, execute it."""
+    waiting = asyncio.ensure_future(_claimed_in_turn(live, prepared, outcome, owner))
+    live.on_stop(waiting.cancel)
     try:
-        return await generation
+        return await waiting
     except asyncio.CancelledError:
-        if live.stopped_by is not None and generation.cancelled():
+        if not waiting.cancelled():
+            waiting.cancel()  # this task itself was cancelled: the server goes down
+            await asyncio.wait([waiting])
+            raise
+        if live.has_moved:
+            raise Lost from None
+        if live.failure is not None:
+            return Failed("provider", live.failure, True)
+        if live.stopped_by is not None:
             return Stopped(live.stopped_by)
-        generation.cancel()
         raise
+
+
+async def _claimed_in_turn(live: LiveRun, prepared: Prepared, outcome: Outcome, owner: Writer) -> LastEvent:
+    try:
+        async with slots().place():
+            await relay.join()
+            if not await _claim(live, owner):
+                raise Lost
+            live.emit(Started(prepared.chain, prepared.version))
+            reports.started(live)
+            return await _generate(live, prepared, outcome)
+    except NoPlace:
+        return Failed("busy", _("Too many answers are being written at the moment. Try again later."), True)
     except OpenRouterError as error:
-        result.detail = error.detail or error.message
-        log.info("run %s: %s: %s", live.run, type(error).__name__, result.detail)
-        return _verdict(error, has_content=result.first_token is not None)
+        outcome.detail = error.detail or error.message
+        log.info("run %s: %s: %s", live.run, type(error).__name__, outcome.detail)
+        return _verdict(error, has_content=outcome.first_token is not None)
+
+
+async def _claim(live: LiveRun, owner: Writer) -> bool:
+    """Claim the run, with some patience for the database."""
+    until = time.monotonic() + get_settings().DATABASE_PATIENCE
+    pauses = iter(PAUSES)
+    while True:
+        # Not to be cut short: what is claimed must be known to be claimed.
+        claiming = asyncio.ensure_future(owner.claim(live))
+        try:
+            return await asyncio.shield(claiming)
+        except asyncio.CancelledError:
+            await asyncio.wait([claiming])
+            raise
+        except LOST_DATABASE:
+            if time.monotonic() > until:
+                raise
+            await asyncio.sleep(next(pauses, PAUSES[-1]))
 
 
 def _verdict(error: OpenRouterError, *, has_content: bool) -> Failed | Interrupted:
@@ -133,28 +178,28 @@ def model_of(body: dict[str, Any]) -> ChatOpenRouter:
     return ChatOpenRouter(model=body["model"], tools=tools, tool_choice=choice, **body["options"])
 
 
-async def _generate(live: LiveRun, prepared: Prepared, result: _Result) -> LastEvent:
+async def _generate(live: LiveRun, prepared: Prepared, outcome: Outcome) -> LastEvent:
     """One model call: its events into the log's, and the answer that the chain's parser makes."""
     begun = time.monotonic()
     writer = _Writer(live)
     stream = model_of(prepared.body).astream(prepared.messages, **prepared.options)
     async with aclosing(stream) as events:
         async for event in events:
-            if result.first_token is None and not isinstance(event, engine.ReplyStarted):
-                result.first_token = timezone.now()
+            if outcome.first_token is None and not isinstance(event, engine.ReplyStarted):
+                outcome.first_token = timezone.now()
             if isinstance(event, engine.ReplyStarted):
-                result.generation_id = event.id
+                outcome.generation_id = event.id
             elif isinstance(event, engine.ReplyFinished):
-                result.reply = event
+                outcome.reply = event
             writer.write(event)
-    reply = result.reply
+    reply = outcome.reply
     assert reply is not None  # noqa: S101 - a stream that ends without it raises
     usage = reply.usage or engine.Usage()
     live.emit(
         UsageTotals(
             prompt_tokens=usage.prompt_tokens,
             completion_tokens=usage.completion_tokens,
-            cost=None if usage.cost is None else format(_money(usage.cost).normalize(), "f"),
+            cost=None if usage.cost is None else format(money(usage.cost).normalize(), "f"),
             estimated=False,
             model=reply.model,
             provider=reply.provider,
@@ -210,75 +255,50 @@ class _Writer:
         return self._part
 
 
-@in_database_thread
-def _update(run: Any, **fields: Any) -> None:
-    """Final states never change: a run that has ended elsewhere is left as it is."""
-    Run.objects.filter(uuid=run).exclude(status__in=Run.FINAL).update(**fields)
-
-
-def _money(cost: Decimal) -> Decimal:
-    """To the ten places that are stored; a provider's absurd figure is cut to what the column holds."""
-    return min(cost, Decimal("99999999")).quantize(Decimal("1e-10"))
-
-
-_STATUS = {
-    Finished: Run.Status.DONE,
-    Stopped: Run.Status.STOPPED,
-    Failed: Run.Status.FAILED,
-    Interrupted: Run.Status.INTERRUPTED,
-}
-
-
-async def _commit_end(live: LiveRun, result: _Result, last: LastEvent) -> LastEvent:
+async def _commit_end(live: LiveRun, outcome: Outcome, last: LastEvent, owner: Writer) -> LastEvent:
     """Write the end into the row; answers the event to show, which is what the row says.
 
     An answer that cannot be written whole (whatever is odd about it) ends as failed, not as done.
+    Raises `Lost` where the row is not this process's any more, and what the database raises where it
+    stays away until the lease has run out.
     """
-    for pause in WRITE_AGAIN_AFTER:
+    while live.is_in_doubt and not live.has_moved:
+        await owner.flush()  # tells whether the lease still stands; what was held back is said then
+        if live.is_in_doubt:
+            await asyncio.sleep(PAUSES[0])
+    if live.has_moved:
+        raise Lost
+    live.is_ending = True
+    until = time.monotonic() + get_settings().LEASE
+    pauses = iter(PAUSES)
+    while True:
         try:
-            await _update(live.run, **_row(live, result, last))
+            await _write_end(live, outcome, last, owner)
+        except LOST_DATABASE:
+            log.exception("the end of run %s could not be written", live.run)
+            if time.monotonic() > until:
+                raise
+            await asyncio.sleep(next(pauses, PAUSES[-1]))
+        except Lost:
+            raise
         except Exception:
             log.exception("the end of run %s could not be written", live.run)
-            await asyncio.sleep(pause)
+            last = Failed("provider", not_stored(), True)
+            await _write_end(live, Outcome(), last, owner, parts=[])
+            return last
         else:
             return last
-    lost = Failed("provider", "The answer could not be stored on this site. Try again later.", True)
-    try:
-        await _update(live.run, **_row(live, _Result(), lost, parts=[]))
-    except Exception:
-        log.exception("run %s could not be ended", live.run)
-    return lost
 
 
-def _row(
-    live: LiveRun, result: _Result, last: LastEvent, parts: list[dict[str, Any]] | None = None
-) -> dict[str, Any]:
-    """The fields of the row at the end of a run."""
-    private: dict[str, Any] = {}
-    fields: dict[str, Any] = {
-        "status": _STATUS[type(last)],
-        "ended": timezone.now(),
-        "first_token": result.first_token,
-        "last_seq": live.seq + 1,
-        "parts": live.state.parts_at_end() if parts is None else parts,
-        "private": private,
-        "generation_id": result.generation_id,
-        "error_detail": result.detail,
-    }
-    if live.state.usage is not None and parts is None:
-        private["ms"] = live.state.usage["ms"]
-    if reply := result.reply:
-        fields.update(model=reply.model, provider=reply.provider)
-        if usage := reply.usage:
-            fields.update(prompt_tokens=usage.prompt_tokens, completion_tokens=usage.completion_tokens)
-            fields["cost"] = None if usage.cost is None else _money(usage.cost)
-    match last:
-        case Finished(reason, output):
-            fields.update(reason=reason, output=output)
-        case Stopped(by):
-            fields.update(reason=by)
-        case Failed() | Interrupted():
-            fields.update(error_code=last.code, error_message=last.message, retryable=last.retryable)
-    if isinstance(last, Failed) and last.details:
-        private["details"] = last.details
-    return fields
+async def _write_end(
+    live: LiveRun,
+    outcome: Outcome,
+    last: LastEvent,
+    owner: Writer,
+    *,
+    parts: list[dict[str, Any]] | None = None,
+) -> None:
+    fields = fields_at_end(live.state, live.seq + 1, last, outcome, parts=parts)
+    fence, before = (live.queued_fence, "queued") if live.fence is None else (live.fence, "running")
+    if not await owner.call(leases.end, live.pk, fence, before, fields):
+        raise Lost

@@ -1,31 +1,36 @@
-"""Runs that are being executed in this process, and those who follow them.
+"""Runs that can be watched on this loop, and those who watch them.
 
-A `LiveRun` is owned by the task that executes it; followers take what it says straight from it. A
-`Following` is the one way to watch a run, live or not: a snapshot first, then ranges of events that
-tile, then it ends. It never holds more than `BACKLOG` events: a reader too slow for that gets a
-fresh snapshot instead.
+A `Followed` is a state that grows, and hands every change to its followers: a snapshot first, then
+ranges of events that tile. It never holds more than `BACKLOG` events or `BACKLOG_SIZE` characters
+for one of them: a reader too slow for that gets a fresh snapshot instead.
 
-One loop owns a run. Followers on other loops, and of runs in other processes, read the row.
+A `LiveRun` is executed here, by the task that owns it; its followers take what it says straight
+from it, and what is not in the log yet waits in it. Runs of other processes are followed by
+`openrouter_app.runs.mirrors`.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable
+import time
+from collections.abc import AsyncGenerator, Callable
 from typing import Any
 from uuid import UUID
 
 import msgspec
 
 from .events import Event
-from .state import FINAL, PageEvent, RunState, merged
+from .log import merged as merged_events
+from .state import PageEvent, RunState, merged
 
 WINDOW = 0.016
 """Seconds between two ranges to one follower: the first goes at once, tokens that outrun it merge."""
+WIDE_WINDOW = 0.033
+"""The same while the loop cannot keep to it."""
 BACKLOG = 4096
 """Events waiting for one follower before it gets a snapshot instead."""
-POLL = 1.0
-"""Seconds between two looks at the row of a run that is executed elsewhere."""
+BACKLOG_SIZE = 256_000
+"""Characters of text in them before it does."""
 
 
 class Snapshot(msgspec.Struct, frozen=True):
@@ -48,34 +53,196 @@ class Range(msgspec.Struct, frozen=True):
 Update = Snapshot | Range
 
 
-class LiveRun:
-    """A run in execution: its state, its ``seq``, its followers, and its stop."""
+class Followed:
+    """The state of a run at ``seq``, and its followers on this loop."""
 
-    def __init__(self, run: UUID, state: RunState) -> None:
+    def __init__(self, run: UUID, state: RunState, seq: int = 0) -> None:
         self.run = run
         self.state = state
-        self.seq = 0
-        self.loop = asyncio.get_running_loop()
-        self.stopped_by: str | None = None
-        self.task: asyncio.Task[None] | None = None
-        self._stop: Callable[[], object] | None = None
+        self.seq = seq
+        self.has_moved = False
+        """Nothing more is known here: followers have to look for the run again."""
+        self._whole: Snapshot | None = None
         self._inboxes: set[_Inbox] = set()
 
-    def emit(self, event: Event) -> None:
-        """Append an event to the log and hand it to every follower. Costs O(event) each."""
-        self.seq += 1
+    @property
+    def has_followers(self) -> bool:
+        """Whether anybody watches on this loop."""
+        return bool(self._inboxes)
+
+    @property
+    def is_final(self) -> bool:
+        """Whether the last change was handed out."""
+        return self._whole is not None or self.state.is_final
+
+    def show(self, event: Event, size: int = 0) -> None:
+        """Take the state past this event and hand it to every follower. Costs O(event) each."""
         shown = self.state.apply(event)
         for inbox in self._inboxes:
-            inbox.put(self.seq, shown)
+            inbox.put(shown, size)
+
+    def end_as(self, snapshot: Snapshot) -> None:
+        """What its row says of a run that has ended; followers get it instead of events."""
+        self._whole, self.seq = snapshot, snapshot.seq
+        for inbox in self._inboxes:
+            inbox.overflow()
+
+    def move(self) -> None:
+        """The run is not this one's any more: every follower's generator ends."""
+        self.has_moved = True
+        for inbox in self._inboxes:
+            inbox.overflow()
 
     def snapshot(self) -> Snapshot:
         """The state now."""
-        return Snapshot(self.run, self.seq, self.state.snapshot())
+        return self._whole or Snapshot(self.run, self.seq, self.state.snapshot())
+
+    async def updates(self) -> AsyncGenerator[Update, None]:
+        """A snapshot, then what happens, until the run has ended or moved."""
+        if self.has_moved:
+            return
+        inbox = _Inbox(self.seq)
+        self._inboxes.add(inbox)
+        window = WINDOW
+        try:
+            # What is handed out and whether it is the last belong to one moment: a reader may take
+            # his time between two of them.
+            final, first = self.is_final, self.snapshot()
+            yield first
+            while not final:
+                await inbox.wait()
+                if self.has_moved:
+                    return
+                overflowed = inbox.overflowed
+                after, seq, events = inbox.take(self.seq)
+                final = self.is_final
+                yield self.snapshot() if overflowed else Range(self.run, after, seq, merged(events))
+                if not final:
+                    begun = time.monotonic()
+                    await asyncio.sleep(window)
+                    late = time.monotonic() - begun - window
+                    window = WIDE_WINDOW if late > WINDOW / 2 else WINDOW
+        finally:
+            self._inboxes.discard(inbox)
+
+
+class _Inbox:
+    """What waits for one follower."""
+
+    __slots__ = ("_after", "_events", "_ready", "_size", "overflowed")
+
+    def __init__(self, seq: int) -> None:
+        self.overflowed = False
+        self._after = seq
+        self._events: list[PageEvent] = []
+        self._size = 0
+        self._ready = asyncio.Event()
+
+    def put(self, event: PageEvent, size: int) -> None:
+        if self.overflowed:
+            return
+        self._events.append(event)
+        self._size += size
+        if len(self._events) > BACKLOG or self._size > BACKLOG_SIZE:
+            self.overflow()
+        else:
+            self._ready.set()
+
+    def overflow(self) -> None:
+        """A snapshot stands for all of it, so nothing is kept."""
+        self.overflowed = True
+        self._events = []
+        self._ready.set()
+
+    async def wait(self) -> None:
+        await self._ready.wait()
+
+    def take(self, seq: int) -> tuple[int, int, list[PageEvent]]:
+        """Everything that waited, as (after, seq, events); the inbox is empty afterwards."""
+        after, events = self._after, self._events
+        self._after, self._events, self._size, self.overflowed = seq, [], 0, False
+        self._ready.clear()
+        return after, seq, events
+
+
+class Batch(msgspec.Struct, frozen=True):
+    """Events of one run from ``after`` to ``seq``, neighbours merged."""
+
+    after: int
+    seq: int
+    events: list[Event]
+
+
+class LiveRun(Followed):
+    """A run in execution: what it says, what of it is not logged yet, its lease, and its stop."""
+
+    def __init__(self, run: UUID, pk: int, state: RunState, origin: str = "", seq: int = 0) -> None:
+        super().__init__(run, state, seq)
+        self.pk = pk
+        self.origin = origin
+        self.loop = asyncio.get_running_loop()
+        self.task: asyncio.Task[None] | None = None
+        self.queued_fence = 0
+        """The row's fence while nobody has claimed the run."""
+        self.fence: int | None = None
+        """Known from the moment the run is claimed."""
+        self.valid_until = float("inf")
+        """Monotonic time until which nobody else can have taken the run."""
+        self.is_ending = False
+        self.stopped_by: str | None = None
+        self.failure: str | None = None
+        """Why this process cannot go on with it, in a sentence for people."""
+        self.on_event: Callable[[Event], object] | None = None
+        """Hears every event too: the way to followers in other processes."""
+        self._stop: Callable[[], object] | None = None
+        self._unlogged: list[Event] = []
+        self._logged = seq
+        self._held: list[Event] = []
+
+    def emit(self, event: Event) -> None:
+        """Append an event to the log and hand it to every follower. Costs O(event) each.
+
+        While somebody else may have taken the run (this process was frozen, or its database away,
+        for longer than the lease), events are held back instead: see `confirm`.
+        """
+        if self._held or time.monotonic() > self.valid_until:
+            self._held.append(event)
+            return
+        self.seq += 1
+        self._unlogged.append(event)
+        self.show(event, size_of(event))
+        if self.on_event is not None:
+            self.on_event(event)
+
+    @property
+    def is_in_doubt(self) -> bool:
+        """Whether events are held back until the lease is known to stand."""
+        return bool(self._held)
+
+    def confirm(self, valid_until: float) -> None:
+        """The lease stands until then: what was held back is said now."""
+        self.valid_until = valid_until
+        held, self._held = self._held, []
+        for event in held:
+            self.emit(event)
+
+    def take(self) -> Batch | None:
+        """What is to be logged; `give_back` or forget it afterwards. None where there is nothing."""
+        if not self._unlogged:
+            return None
+        batch = Batch(self._logged, self.seq, merged_events(self._unlogged))
+        self._unlogged, self._logged = [], self.seq
+        return batch
+
+    def give_back(self, batch: Batch) -> None:
+        """It could not be written: it comes again with the next."""
+        self._unlogged = [*batch.events, *self._unlogged]
+        self._logged = batch.after
 
     def on_stop(self, stop: Callable[[], object]) -> None:
         """Call ``stop`` when the run is to be stopped; at once, if it was stopped already."""
         self._stop = stop
-        if self.stopped_by is not None:
+        if self.stopped_by is not None or self.failure is not None or self.has_moved:
             stop()
 
     def stop(self, by: str) -> None:
@@ -85,52 +252,23 @@ class LiveRun:
             if self._stop is not None:
                 self._stop()
 
-    async def updates(self) -> AsyncGenerator[Update, None]:
-        """A snapshot, then what happens, until the run has ended."""
-        inbox = _Inbox(self.seq)
-        self._inboxes.add(inbox)
-        try:
-            # What is handed out and whether it is the last belong to one moment: a reader may take
-            # his time between two of them.
-            final, first = self.state.is_final, self.snapshot()
-            yield first
-            while not final:
-                await inbox.wait()
-                overflowed = inbox.overflowed
-                after, seq, events = inbox.take(self.seq)
-                final = self.state.is_final
-                yield self.snapshot() if overflowed else Range(self.run, after, seq, merged(events))
-                if not final:
-                    await asyncio.sleep(WINDOW)
-        finally:
-            self._inboxes.discard(inbox)
+    def fail(self, message: str) -> None:
+        """Ask the run to end as failed, with this sentence."""
+        if self.failure is None:
+            self.failure = message
+            if self._stop is not None:
+                self._stop()
+
+    def lose(self) -> None:
+        """Somebody else has the run: say nothing more, ask the provider for nothing more."""
+        self.move()
+        if self._stop is not None:
+            self._stop()
 
 
-class _Inbox:
-    """What waits for one follower."""
-
-    def __init__(self, seq: int) -> None:
-        self.overflowed = False
-        self._after = seq
-        self._events: list[PageEvent] = []
-        self._ready = asyncio.Event()
-
-    def put(self, seq: int, event: PageEvent) -> None:
-        if len(self._events) < BACKLOG:
-            self._events.append(event)
-        else:
-            self.overflowed = True
-        self._ready.set()
-
-    async def wait(self) -> None:
-        await self._ready.wait()
-
-    def take(self, seq: int) -> tuple[int, int, list[PageEvent]]:
-        """Everything that waited, as (after, seq, events); the inbox is empty afterwards."""
-        after, events = self._after, self._events
-        self._after, self._events, self.overflowed = seq, [], False
-        self._ready.clear()
-        return after, seq, events
+def size_of(event: Event) -> int:
+    """About how much a follower has to keep of it."""
+    return len(getattr(event, "delta", "") or getattr(event, "text", "")) or 64
 
 
 _live: dict[UUID, LiveRun] = {}
@@ -151,19 +289,12 @@ def executing(run: UUID) -> LiveRun | None:
     return _live.get(run)
 
 
+def all_executing() -> list[LiveRun]:
+    """Every run that is executed in this process."""
+    return list(_live.values())
+
+
 def find(run: UUID) -> LiveRun | None:
     """The run, where it is executed on the running loop."""
     live = _live.get(run)
     return live if live is not None and live.loop is asyncio.get_running_loop() else None
-
-
-async def row_updates(read: Callable[[], Awaitable[Snapshot | None]]) -> AsyncGenerator[Update, None]:
-    """Snapshots of a run that is executed elsewhere, one whenever it changed, until it has ended."""
-    last: Snapshot | None = None
-    while (snapshot := await read()) is not None:
-        if snapshot != last:
-            yield snapshot
-            last = snapshot
-        if snapshot.state["status"] in FINAL:
-            return
-        await asyncio.sleep(POLL)

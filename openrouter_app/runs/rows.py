@@ -1,16 +1,77 @@
-"""A run's row, read as what a page shows: for runs that have ended, or are executed elsewhere."""
+"""A run's row and its log, read as what a page shows: for runs that have ended, or are executed elsewhere."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
-from ..models import Run
+import msgspec
+from django.db.models import BooleanField, ExpressionWrapper, Q
+from django.db.models.functions import Now
+
+from ..models import Run, RunEvent
+from .events import Event
 from .live import Snapshot
+from .log import decode
+from .state import RunState
+
+Rows = list[tuple[int, int, list[Event]]]
+"""The log: (after, seq, events)."""
+
+
+class Reading(msgspec.Struct, frozen=True):
+    """A run as the database has it: how it ended, or its log behind ``after``."""
+
+    fence: int
+    process: str
+    after: int
+    rows: Rows
+    is_expired: bool
+    whole: Snapshot | None
+    """Set once the run has ended."""
+
+
+def read(run: UUID, after: int = 0, fence: int = 0) -> Reading | None:
+    """What came after ``after``; everything where the fence is another than the one given. None: no such row.
+
+    The log is read first and the row then: what ends between the two has a row that says it all.
+    """
+    rows = events_of(run, after)
+    expired = ExpressionWrapper(Q(lease_until__lt=Now()), output_field=BooleanField())
+    row = (
+        Run.objects.filter(uuid=run)
+        .annotate(is_expired=expired)
+        .values_list("fence", "owner_process", "status", "is_expired")
+        .first()
+    )
+    if row is None:
+        return None
+    now, process, status, is_expired = row
+    if status in Run.FINAL:
+        return Reading(now, process, after, [], False, snapshot_of_row(run))
+    if after and now != fence:
+        after, rows = 0, events_of(run, 0)
+    return Reading(now, process, after, rows, bool(is_expired) and status == Run.Status.RUNNING, None)
+
+
+def events_of(run: UUID, after: int = 0) -> Rows:
+    """The log behind a seq."""
+    found = RunEvent.objects.filter(run__uuid=run, after__gte=after).order_by("seq")
+    return [(first, seq, decode(text)) for first, seq, text in found.values_list("after", "seq", "events")]
+
+
+def new_state_of(run: UUID) -> Callable[[], RunState] | None:
+    """What makes the run's state at seq 0; None where there is no row."""
+    row = Run.objects.filter(uuid=run).values_list("chain__slug", "version__number", "input").first()
+    if row is None:
+        return None
+    chain, version, given = row
+    return lambda: RunState(chain=chain, version=version, input=given)
 
 
 def snapshot_of_row(run: UUID) -> Snapshot | None:
-    """The state the row holds, None where the row is gone."""
+    """The state the row of a run holds that has ended, None where the row is gone."""
     row = Run.objects.select_related("chain", "version").filter(uuid=run).first()
     return None if row is None else Snapshot(row.uuid, row.last_seq, _state(row))
 

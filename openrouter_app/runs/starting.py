@@ -16,11 +16,14 @@ from django.contrib.auth import get_user_model
 from django.db import IntegrityError, transaction
 from django.utils.translation import gettext as _
 
+from ..conf import get_settings
 from ..engine.chat_prompts import MessagesPlaceholder, format_rows, prompt_row
 from ..engine.errors import OpenRouterError
 from ..engine.messages import Message
 from ..models import DEFAULT_LABEL, Chain, ChainVersion, Owner, Run
 from ..models.prompts import saved_row
+from .leases import database_time
+from .limits import check_limits
 from .refusals import Refused
 
 MAX_CLIENT_ID = 64
@@ -36,12 +39,17 @@ class Start(msgspec.Struct, frozen=True):
     version: str | int | None = None
     options: Mapping[str, Any] = {}
     origin: str = Run.Origin.PYTHON
+    may_wait: float | None = None
+    """Seconds after which a run that nobody has taken up is given up."""
 
 
 class Prepared(msgspec.Struct, frozen=True):
     """A queued run, and all that is needed to execute it."""
 
     run: UUID
+    pk: int
+    fence: int
+    origin: str
     chain: str
     version: int | None
     input: dict[str, str]
@@ -73,7 +81,7 @@ def prepare(start: Start) -> Prepared | UUID:
     values = _input(version.body, start.input)
     options = _options(version.body, start.options, owner)
     try:
-        messages = format_rows((prompt_row(role, text) for role, text in version.body["messages"]), values)
+        messages = _messages(version.body, values)
     except OpenRouterError as error:
         raise Refused("invalid_input", error.message) from error
     run = Run(
@@ -86,16 +94,45 @@ def prepare(start: Start) -> Prepared | UUID:
         label=label,
         input=dict(start.input),
         options=options,
+        deadline=database_time(start.may_wait or get_settings().QUEUE_TIMEOUT + get_settings().LEASE),
     )
     try:
         with transaction.atomic():
+            check_limits(owner, chain)
             run.save(force_insert=True)
     except IntegrityError:
         # The same start came twice at once: the other one was first.
         if earlier := _earlier(start):
             return earlier
         raise
-    return Prepared(run.uuid, chain.slug, version.number, dict(start.input), version.body, messages, options)
+    return _prepared(run, messages)
+
+
+def prepare_stored(run: UUID) -> Prepared | None:
+    """All that is needed to execute a run whose row was made earlier; None where it is not queued."""
+    row = Run.objects.select_related("chain", "version").filter(uuid=run, status=Run.Status.QUEUED).first()
+    if row is None:
+        return None
+    return _prepared(row, _messages(row.version.body, _input(row.version.body, row.input)))
+
+
+def _messages(body: Mapping[str, Any], values: Mapping[str, Any]) -> tuple[Message, ...]:
+    return format_rows((prompt_row(role, text) for role, text in body["messages"]), values)
+
+
+def _prepared(run: Run, messages: tuple[Message, ...]) -> Prepared:
+    return Prepared(
+        run=run.uuid,
+        pk=run.pk,
+        fence=run.fence,
+        origin=run.origin,
+        chain=run.chain.slug,
+        version=run.version.number,
+        input=run.input,
+        body=run.version.body,
+        messages=messages,
+        options=run.options,
+    )
 
 
 def _earlier(start: Start) -> UUID | None:

@@ -20,15 +20,21 @@ from .events import (
     Finished,
     Interrupted,
     Reasoning,
+    Reset,
     Started,
     StepStarted,
     Stopped,
     Text,
+    ToolApproval,
     ToolArguments,
+    ToolDecided,
     ToolInvalid,
     ToolReady,
+    ToolResult,
+    ToolRunning,
     ToolStarted,
     UsageTotals,
+    Waiting,
 )
 
 FINAL = frozenset({"done", "stopped", "failed", "interrupted"})
@@ -124,6 +130,8 @@ class RunState:
 
     def apply(self, event: Event) -> PageEvent:
         """Take the state past this event; answers it as pages get it."""
+        if self.status == "waiting":
+            self.status = "running"  # until the next event, whatever that is
         match event:
             case Text(part, delta):
                 self._grow(part, "text", delta)
@@ -143,6 +151,21 @@ class RunState:
                 self._calls[call].settle(status="ready", arguments=arguments)
             case ToolInvalid(call, raw, message):
                 self._calls[call].settle(status="invalid", raw=raw, message=message)
+            case ToolApproval(call, expires):
+                self._calls[call].settle(status="waiting", expires=expires)
+            case ToolDecided(call, approve, reason):
+                settled = {"status": "approved" if approve else "denied"}
+                self._calls[call].settle(**settled, **({"reason": reason} if reason is not None else {}))
+            case ToolRunning(call):
+                self._calls[call].settle(status="running")
+            case ToolResult(call, output, error):
+                came = {"output": output} if output is not None else {}
+                failed = {"error": error} if error is not None else {}
+                self._calls[call].settle(status="failed" if failed else "done", **came, **failed)
+            case Reset(model):
+                self._reset(model)
+            case Waiting():
+                self.status = "waiting"
             case UsageTotals():
                 self.usage = _fields(event, leave_out=("type",))
             case Finished(reason, output):
@@ -208,6 +231,16 @@ class RunState:
     def _argue(self, call: str, text: str) -> list[Any]:
         progress = self._calls[call].progress
         return [] if progress is None else list(progress.feed(text))
+
+    def _reset(self, model: str | None) -> None:
+        """Drop what stands after the newest step. A dropped call's id is never given again."""
+        at = max((at for at, part in enumerate(self._parts) if part.shown()["type"] == "step"), default=-1)
+        for part in self._parts[at + 1 :]:
+            if isinstance(part, _Call):
+                del self._calls[part.fields["call"]]
+        del self._parts[at + 1 :]
+        if at >= 0 and model is not None:
+            self._parts[at].fields["model"] = model
 
     def _end(self, status: str) -> None:
         self.status = status

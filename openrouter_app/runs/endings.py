@@ -1,0 +1,87 @@
+"""The row of a run at its end: everything that a page may ask for later, and what only staff see."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+from django.db.models.functions import Coalesce, Now
+from django.utils import timezone
+
+from ..engine import messages as engine
+from ..models import Run
+from .events import Failed, Finished, Interrupted, LastEvent, Stopped
+from .state import RunState
+
+_STATUS = {
+    Finished: Run.Status.DONE,
+    Stopped: Run.Status.STOPPED,
+    Failed: Run.Status.FAILED,
+    Interrupted: Run.Status.INTERRUPTED,
+}
+
+
+class Outcome(msgspec.Struct):
+    """What the row keeps beside the state."""
+
+    begun: datetime | None = None
+    first_token: datetime | None = None
+    reply: engine.ReplyFinished | None = None
+    generation_id: str = ""
+    detail: str = ""
+
+
+def status_of(last: LastEvent) -> str:
+    """The final status a last event stands for."""
+    return _STATUS[type(last)]
+
+
+def money(cost: Decimal) -> Decimal:
+    """To the ten places that are stored; a provider's absurd figure is cut to what the column holds."""
+    return min(cost, Decimal("99999999")).quantize(Decimal("1e-10"))
+
+
+def fields_at_end(
+    state: RunState, seq: int, last: LastEvent, outcome: Outcome, *, parts: list[dict[str, Any]] | None = None
+) -> dict[str, Any]:
+    """The row's fields: ``state`` is that before ``last``, event ``seq``. ``parts`` replace the state's."""
+    private: dict[str, Any] = {}
+    fields: dict[str, Any] = {
+        "status": status_of(last),
+        "ended": timezone.now(),
+        "last_seq": seq,
+        "parts": state.parts_at_end() if parts is None else parts,
+        "private": private,
+        "generation_id": outcome.generation_id,
+        "error_detail": outcome.detail,
+    }
+    if outcome.first_token is not None:
+        fields["first_token"] = outcome.first_token
+    if state.usage is not None and parts is None:
+        private["ms"] = state.usage["ms"]
+    if reply := outcome.reply:
+        fields.update(model=reply.model, provider=reply.provider)
+        if usage := reply.usage:
+            fields.update(prompt_tokens=usage.prompt_tokens, completion_tokens=usage.completion_tokens)
+            fields["cost"] = None if usage.cost is None else money(usage.cost)
+    elif state.usage is not None:
+        fields.update(_told(state.usage))
+    match last:
+        case Finished(reason, output):
+            fields.update(reason=reason, output=output)
+        case Stopped(by):
+            fields.update(reason=by, stop_requested_at=Coalesce("stop_requested_at", Now()))
+        case Failed() | Interrupted():
+            fields.update(error_code=last.code, error_message=last.message, retryable=last.retryable)
+    if isinstance(last, Failed) and last.details:
+        private["details"] = last.details
+    return fields
+
+
+def _told(usage: dict[str, Any]) -> dict[str, Any]:
+    """Of a run that another process executed, only its events are known."""
+    names = ("prompt_tokens", "completion_tokens", "model", "provider")
+    fields = {name: usage[name] for name in names}
+    return {**fields, "cost": None if usage["cost"] is None else Decimal(usage["cost"])}

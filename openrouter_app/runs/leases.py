@@ -1,0 +1,104 @@
+"""Who may execute a run, in the database's own time: claim, renew, write, end. All of it synchronous.
+
+A claim raises the run's ``fence``; whoever writes names the fence it was given, and a write with
+an older one changes nothing. Only ``queued`` runs are claimed, and final states never change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from django.db import connections, router, transaction
+from django.db.models import DateTimeField, ExpressionWrapper, F
+from django.db.models.functions import Coalesce, Now
+
+from ..models import Run, RunEvent
+from .live import Batch
+from .log import encode
+
+
+def database_time(seconds: float = 0) -> Any:
+    """The database's clock, so many seconds from now: machines need not agree on theirs."""
+    return ExpressionWrapper(Now() + timedelta(seconds=seconds), output_field=DateTimeField())
+
+
+def claim(run: UUID, process: str, *, lease: float, total: float) -> int | None:
+    """Take a queued run; answers its new fence. None where it is not queued (any more)."""
+    with transaction.atomic():
+        taken = Run.objects.filter(uuid=run, status=Run.Status.QUEUED).update(
+            status=Run.Status.RUNNING,
+            owner_process=process,
+            fence=F("fence") + 1,
+            lease_until=database_time(lease),
+            deadline=database_time(total),
+            started=Coalesce("started", Now()),
+        )
+        return Run.objects.values_list("fence", flat=True).get(uuid=run) if taken else None
+
+
+class Standing(msgspec.Struct, frozen=True):
+    """What the row says of a run."""
+
+    fence: int
+    status: str
+    is_stop_requested: bool
+
+    @property
+    def is_final(self) -> bool:
+        """Whether nothing more will happen to it."""
+        return self.status in Run.FINAL
+
+
+def write(
+    batches: Mapping[int, tuple[int, Batch]], watched: Iterable[int], renew: tuple[str, float] | None = None
+) -> dict[int, Standing]:
+    """One transaction for all runs of a process: their rows' standing, and their events.
+
+    ``batches`` maps a run's primary key to the fence it was claimed with and what is new;
+    ``watched`` are all runs to be looked at; ``renew`` is a process and the seconds for which its
+    leases are renewed. Runs whose fence is another now, or that do not run, get no events. The
+    number of statements does not depend on how many runs there are.
+    """
+    if not batches and renew is None:
+        return _standing(watched)  # nothing is written, so no lock is taken
+    with transaction.atomic(using=router.db_for_write(RunEvent)):
+        if renew is not None:
+            process, seconds = renew
+            Run.objects.filter(owner_process=process, status=Run.Status.RUNNING).update(
+                lease_until=database_time(seconds)
+            )
+        standing = _standing(watched, lock=bool(batches))
+        RunEvent.objects.bulk_create(
+            RunEvent(run_id=pk, after=batch.after, seq=batch.seq, events=encode(batch.events))
+            for pk, (fence, batch) in batches.items()
+            if (row := standing.get(pk)) and row.fence == fence and row.status == Run.Status.RUNNING
+        )
+    return standing
+
+
+def _standing(runs: Iterable[int], *, lock: bool = False) -> dict[int, Standing]:
+    rows = Run.objects.filter(pk__in=list(runs)).order_by("pk")
+    if lock:
+        rows = rows.select_for_update()
+    return {
+        pk: Standing(fence, status, stop is not None)
+        for pk, fence, status, stop in rows.values_list("pk", "fence", "status", "stop_requested_at")
+    }
+
+
+def end(pk: int, fence: int, status: str, fields: dict[str, Any]) -> bool:
+    """Write a run's end and drop its log, in one transaction. False where it was taken, or has ended."""
+    with transaction.atomic():
+        ended = Run.objects.filter(pk=pk, fence=fence, status=status).update(lease_until=None, **fields)
+        if ended:
+            RunEvent.objects.filter(run_id=pk).delete()
+    return bool(ended)
+
+
+def close_connections() -> None:
+    """Close what this thread holds open."""
+    connections.close_all()

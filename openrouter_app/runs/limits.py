@@ -1,0 +1,41 @@
+"""How many unfinished runs an owner and a chain may have at a time, in all processes together."""
+
+from __future__ import annotations
+
+import zlib
+
+from django.db import connections, router
+from django.utils.translation import gettext as _
+
+from ..conf import get_settings
+from ..models import Chain, Owner, Run
+from .refusals import Refused
+
+RETRY_AFTER = 5
+"""Seconds after which another try may find room."""
+
+
+def check_limits(owner: Owner, chain: Chain) -> None:
+    """Raise `Refused` (``limit``) where there is no room for one more. To be called in the transaction
+    that makes the run: until its end, nobody else counts the same runs."""
+    settings = get_settings()
+    if (most := settings.MAX_RUNS_PER_CHAIN) and not owner.is_system:
+        _alone(f"chain {chain.pk}")
+        if chain.runs.filter(status__in=Run.UNFINISHED).count() >= most:
+            raise _refused(_("This chain is busy: it answers at most %d questions at a time."), most)
+    if (most := settings.MAX_RUNS_PER_USER) and not owner.is_system:
+        _alone(f"owner {owner.user_id} {owner.visitor}")
+        if Run.objects.for_owner(owner).filter(status__in=Run.UNFINISHED).count() >= most:
+            raise _refused(_("You already have %d runs. Wait for one to end, or stop one."), most)
+
+
+def _refused(sentence: str, most: int) -> Refused:
+    return Refused("limit", sentence % most, {"retry_after": RETRY_AFTER})
+
+
+def _alone(what: str) -> None:
+    """Hold everybody else off who counts the same. SQLite has one writer at a time anyway."""
+    connection = connections[router.db_for_write(Run)]
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_xact_lock(%s, %s)", [0x0E0E, zlib.crc32(what.encode()) >> 1])

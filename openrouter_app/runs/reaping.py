@@ -1,0 +1,85 @@
+"""Runs whose process is gone: their lease ran out, or nobody ever took them up.
+
+What the log has of them is kept: it is folded into the row, which then says ``interrupted``, or
+``stopped`` where somebody had asked for that. Never asked again is the provider: a person may.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from uuid import UUID
+
+from django.db import transaction
+from django.db.models import Q
+from django.db.models.functions import Now
+from django.utils import timezone
+from django.utils.translation import gettext as _
+
+from ..conf import get_settings
+from ..database import in_database_thread
+from ..models import Run
+from . import reports
+from .endings import Outcome, fields_at_end
+from .events import Failed, Interrupted, LastEvent, Stopped
+from .leases import end
+from .rows import events_of
+from .state import RunState
+
+log = logging.getLogger("openrouter_app.runs")
+
+MOST = 100
+"""Runs ended in one go."""
+
+_LOST = Q(status=Run.Status.RUNNING) & (Q(lease_until__lt=Now()) | Q(lease_until=None)) | Q(
+    status=Run.Status.QUEUED
+) & (Q(deadline__lt=Now()) | Q(deadline=None))
+
+
+def reap(run: UUID | None = None) -> list[UUID]:
+    """End every run that was given up (or this one, if it was); answers which. Synchronous."""
+    lost = Run.objects.filter(_LOST, **({} if run is None else {"uuid": run}))
+    return [one for one in lost.values_list("uuid", flat=True)[:MOST] if _reap(one)]
+
+
+def _reap(run: UUID) -> bool:
+    with transaction.atomic():
+        found = Run.objects.select_for_update(of=("self",)).filter(_LOST, uuid=run)
+        row = found.select_related("chain").first()
+        if row is None:
+            return False
+        last = _verdict(row)
+        ended = close_with(row, last)
+    if ended:
+        log.warning("run %s was given up: %s", run, type(last).__name__.lower())
+        reports.ended_elsewhere(row, last, (timezone.now() - (row.started or row.created)).total_seconds())
+    return ended
+
+
+def _verdict(row: Run) -> LastEvent:
+    if row.stop_requested_at is not None:
+        return Stopped("user")
+    if row.status == Run.Status.QUEUED:
+        return Failed("busy", _("Nobody took this up in time. Try again later."), True)
+    return Interrupted("provider", _("The server was lost in mid-answer. Try again."), True)
+
+
+def close_with(row: Run, last: LastEvent) -> bool:
+    """End a run that no process executes: what its log has is kept. False where it has moved on."""
+    state = RunState(chain="", version=None, input={})
+    seq = 0
+    for _after, reached, events in events_of(row.uuid):
+        seq = reached
+        for event in events:
+            state.apply(event)
+    return end(row.pk, row.fence, row.status, fields_at_end(state, seq + 1, last, Outcome()))
+
+
+async def reap_for_ever() -> None:
+    """Look every ``REAP_INTERVAL`` seconds, at once to begin with, until cancelled."""
+    while True:
+        try:
+            await in_database_thread(reap)()
+        except Exception:
+            log.exception("runs that were given up could not be looked for")
+        await asyncio.sleep(get_settings().REAP_INTERVAL)
