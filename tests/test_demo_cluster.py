@@ -14,16 +14,15 @@ import psutil
 import pytest
 
 from project import postgres, valkey
+from tests.servers import needed
 
 ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture(autouse=True)
 def servers():
-    try:
-        postgres.find_programs(), valkey.find_program()
-    except postgres.Missing as missing:
-        pytest.skip(str(missing))
+    needed(postgres.find_programs)
+    needed(valkey.find_program)
 
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
