@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from contextlib import aclosing, suppress
 from typing import Any
 from uuid import UUID, uuid4
@@ -26,6 +27,11 @@ log = logging.getLogger("openrouter_app.websocket")
 SESSION_GONE = 4401
 TOO_LARGE = 1009
 RESTART = 1012
+FLOOD = 1008
+BURST = 100
+"""Frames a page may send at once."""
+FRAMES_A_SECOND = 20.0
+"""What it may send all the time."""
 
 
 class RunConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
@@ -43,6 +49,7 @@ class RunConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         await self._send(
             protocol.Hello(protocol.PROTOCOL, self.settings.HEARTBEAT, self.settings.MAX_FRAME, [])
         )
+        self.allowance, self.counted = float(BURST), time.monotonic()
         self.recheck = asyncio.create_task(self._recheck())
 
     async def disconnect(self, code: int) -> None:
@@ -59,6 +66,9 @@ class RunConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
                     log.exception("run %s could not be stopped", run)
 
     async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
+        if self._is_flood():
+            await self.close(FLOOD)
+            return
         if len(text_data or bytes_data or "") > 4 * self.settings.MAX_FRAME:
             await self.close(TOO_LARGE)
             return
@@ -129,6 +139,13 @@ class RunConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         run = _run_of(frame)
         await runs.check_owner(self.owner, run)
         raise Refused("not_found", _("No tool call of this run waits for a decision."))
+
+    def _is_flood(self) -> bool:
+        """Count a frame; whether that was one too many."""
+        now = time.monotonic()
+        self.allowance = min(float(BURST), self.allowance + (now - self.counted) * FRAMES_A_SECOND) - 1
+        self.counted = now
+        return self.allowance < 0
 
     def _check_room(self) -> None:
         self.started = {run for run in self.started if runs.is_executing(run)}

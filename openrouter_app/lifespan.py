@@ -20,6 +20,7 @@ from typing import Any
 
 from . import runs
 from .engine import client
+from .runs import notices
 
 log = logging.getLogger("openrouter_app.runs")
 
@@ -55,3 +56,5 @@ async def _shut_down(reaper: asyncio.Task[None] | None) -> None:
             await reaper
     await runs.drain()
     await client.aclose()
+    # Receivers of signals may need what an ending interpreter has not got any more.
+    await asyncio.to_thread(notices.settled, notices.AT_EXIT)

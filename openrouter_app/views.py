@@ -17,7 +17,7 @@ from django.views.decorators.http import require_safe
 
 from .conf import get_settings
 from .identity import visitor_id
-from .models import DEFAULT_LABEL, Chain, ChainVersion
+from .models import DEFAULT_LABEL, Chain, ChainVersion, Owner, Run
 from .models.prompts import variables_of
 
 
@@ -53,15 +53,18 @@ def chain(request: HttpRequest, slug: str) -> HttpResponseBase:
         if _opens_after_sign_in(request, slug):
             return redirect_to_login(request.get_full_path())
         raise Http404(_("There is no chain “%s”.") % slug)
-    if not request.user.is_authenticated and hasattr(request, "session"):
-        visitor_id(request.session)  # so that what a visitor runs is his, and still there after a reload
+    owner = _owner(request)
     return _page(
         request,
         "chain",
         {
             "chain": found,
             "fields": list(fields(found.published, found.prompt.example_input)),
-            "config": {"chain": found.slug, "socket": get_settings().WEBSOCKET_PATH},
+            "config": {
+                "chain": found.slug,
+                "socket": get_settings().WEBSOCKET_PATH,
+                "unfinished": None if owner is None else _unfinished(found, owner),
+            },
         },
     )
 
@@ -71,6 +74,24 @@ def fields(version: ChainVersion | None, examples: Mapping[str, Any]) -> Iterato
     for name in variables_of(version.body["messages"]) if version else ():
         example = examples.get(name)
         yield Field(name, "" if example is None else str(example), required=example != "")
+
+
+def _owner(request: HttpRequest) -> Owner | None:
+    """Whose runs the page shows: who the websocket will take this visitor for."""
+    if request.user.is_authenticated:
+        return Owner.of_user(request.user)
+    if hasattr(request, "session"):
+        return Owner.of_visitor(visitor_id(request.session))  # made here, so that a reload finds it
+    return None
+
+
+def _unfinished(chain: Chain, owner: Owner) -> str | None:
+    """The answer that a page of this chain is waiting for, in another tab or on another device."""
+    runs = Run.objects.for_owner(owner).filter(
+        chain=chain, origin=Run.Origin.WEBSOCKET, status__in=Run.UNFINISHED
+    )
+    newest = runs.values_list("uuid", flat=True).first()
+    return None if newest is None else str(newest)
 
 
 def _opens_after_sign_in(request: HttpRequest, slug: str) -> bool:

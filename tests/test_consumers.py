@@ -454,3 +454,14 @@ async def test_page_that_leaves_in_mid_answer_is_no_error(provider, monkeypatch,
         await asyncio.sleep(0.05)
     assert (await Run.objects.aget(uuid=run)).status == "done"
     assert not caplog.records
+
+
+async def test_page_that_floods_its_socket_is_cut_off(monkeypatch):
+    monkeypatch.setattr(consumers, "BURST", 5)
+    monkeypatch.setattr(consumers, "FRAMES_A_SECOND", 0.001)
+    async with connected() as sock:
+        for _ in range(6):
+            await sock.send_frame("ping")
+        for _ in range(5):
+            assert (await sock.frame())["type"] == "pong"
+        assert (await sock.receive_output(2))["code"] == consumers.FLOOD

@@ -22,8 +22,6 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from uuid import UUID
 
-from django.utils.translation import gettext as _
-
 from ..database import in_database_thread
 from ..models import Owner, Run
 from . import draining
@@ -33,7 +31,7 @@ from .execution import launch
 from .live import Range, Snapshot, Update
 from .mirrors import updates_elsewhere
 from .reaping import reap, reap_for_ever
-from .refusals import Refused
+from .refusals import Refused, gone
 from .rows import snapshot_of_row
 from .slots import slots
 from .starting import Prepared, Start, prepare, prepare_stored
@@ -159,5 +157,5 @@ def check_owner(owner: Owner, run: UUID) -> str:
     mine = Run.objects.all() if owner.is_system else Run.objects.for_owner(owner)
     status = mine.filter(uuid=run).values_list("status", flat=True).first()
     if status is None:
-        raise Refused("not_found", _("There is no such run."))
+        raise gone()
     return status

@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from contextlib import aclosing
+from collections.abc import Coroutine
+from contextlib import aclosing, suppress
 from typing import Any
 
 from django.utils import timezone
@@ -80,7 +81,7 @@ async def _own(live: LiveRun, prepared: Prepared) -> None:
         except Exception:
             log.exception("run %s failed on this side", live.run)
             last = Failed("provider", _("Something went wrong on this site. Try again later."), True)
-        last = await _commit_end(live, outcome, last, owner)
+        last = await _to_its_end(_commit_end(live, outcome, last, owner))
         live.confirm(float("inf"))
         live.emit(last)
         reports.ended(live, outcome, last, time.monotonic() - begun)
@@ -253,6 +254,15 @@ class _Writer:
         self._part = self._live.state.next_part
         self._since = time.monotonic()
         return self._part
+
+
+async def _to_its_end(commit: Coroutine[Any, Any, LastEvent]) -> LastEvent:
+    """Await a commit that no cancelling cuts short: an answer that is whole must not end as a lost one."""
+    task = asyncio.ensure_future(commit)
+    while not task.done():
+        with suppress(asyncio.CancelledError):
+            await asyncio.wait([task])
+    return task.result()
 
 
 async def _commit_end(live: LiveRun, outcome: Outcome, last: LastEvent, owner: Writer) -> LastEvent:

@@ -97,6 +97,9 @@ class Followed:
         """The state now."""
         return self._whole or Snapshot(self.run, self.seq, self.state.snapshot())
 
+    async def until_certain(self) -> None:
+        """Wait until what is known here may be shown."""
+
     async def updates(self) -> AsyncGenerator[Update, None]:
         """A snapshot, then what happens, until the run has ended or moved."""
         if self.has_moved:
@@ -111,6 +114,7 @@ class Followed:
             yield first
             while not final:
                 await inbox.wait()
+                await self.until_certain()
                 if self.has_moved:
                     return
                 overflowed = inbox.overflowed
@@ -213,6 +217,11 @@ class LiveRun(Followed):
         self.show(event, size_of(event))
         if self.on_event is not None:
             self.on_event(event)
+
+    async def until_certain(self) -> None:
+        """Wait while somebody else may have taken the run."""
+        while time.monotonic() > self.valid_until and not self.has_moved:  # noqa: ASYNC110 - the clock says it
+            await asyncio.sleep(WIDE_WINDOW)
 
     @property
     def is_in_doubt(self) -> bool:

@@ -18,6 +18,7 @@ from ..conf import get_settings
 from ..database import in_database_thread
 from .live import Update
 from .reaping import reap
+from .refusals import gone
 from .relay import relay
 from .replica import Frame, Replica
 from .rows import Reading, new_state_of, read
@@ -107,13 +108,13 @@ _mirrors: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[UUID, Mirror
 
 
 async def updates_elsewhere(run: UUID) -> AsyncGenerator[Update, None]:
-    """A snapshot, then what happens, until the run has ended, or is not there any more."""
+    """A snapshot, then what happens, until the run has ended. Raises `Refused` where it is gone."""
     mirrors = _mirrors.setdefault(asyncio.get_running_loop(), {})
     mirror = mirrors.get(run)
     if mirror is None:
         new_state = await in_database_thread(new_state_of)(run)
         if new_state is None:
-            return
+            raise gone()
         mirror = mirrors.get(run) or mirrors.setdefault(run, Mirror(run, new_state))
     mirror.watchers += 1
     try:
@@ -121,6 +122,8 @@ async def updates_elsewhere(run: UUID) -> AsyncGenerator[Update, None]:
         async with aclosing(mirror.updates()) as updates:
             async for update in updates:
                 yield update
+        if mirror.has_moved:
+            raise gone()
     finally:
         mirror.watchers -= 1
         if not mirror.watchers:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.utils.translation import gettext as _
+
 from ..engine.errors import OpenRouterError
 
 
@@ -11,10 +13,16 @@ class Refused(OpenRouterError):
     """A request this app refuses. ``code`` is the protocol's, ``message`` a sentence for people.
 
     Codes: ``not_found`` (also for what is somebody else's), ``forbidden``, ``unpublished``,
-    ``invalid_input`` (``details`` may name ``variables`` or ``options``), ``limit``.
+    ``invalid_input`` (``details`` may name ``variables`` or ``options``), ``limit`` and ``busy``
+    (``details`` may have ``retry_after``, seconds).
     """
 
     def __init__(self, code: str, message: str, details: dict[str, Any] | None = None) -> None:
         super().__init__(message)
         self.code = code
         self.details = details
+
+
+def gone() -> Refused:
+    """What is told of a run that is not there, and of somebody else's: the same."""
+    return Refused("not_found", _("There is no such run."))

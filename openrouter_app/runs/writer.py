@@ -124,7 +124,7 @@ class Writer:
             for live in watched:
                 if live.pk in batches:
                     live.give_back(batches[live.pk][1])
-            self._note_failure(error, settings.DATABASE_PATIENCE)
+            self._note_failure(error, begun, settings.DATABASE_PATIENCE)
             return
         except Exception:
             log.exception("the log of %d runs could not be written together", len(batches))
@@ -168,13 +168,12 @@ class Writer:
         if row.is_stop_requested:
             live.stop("user")
 
-    def _note_failure(self, error: Exception, patience: float) -> None:
-        now = time.monotonic()
+    def _note_failure(self, error: Exception, begun: float, patience: float) -> None:
         if self.failing_since is None:
-            self.failing_since = now
+            self.failing_since = begun
             log.error("the log of %d runs could not be written: %s", len(self._runs), type(error).__name__)
             log.debug("the log could not be written", exc_info=error)
-        if now - self.failing_since >= patience:
+        if time.monotonic() - self.failing_since >= patience:
             for live in list(self._runs.values()):
                 live.fail(not_stored())
 

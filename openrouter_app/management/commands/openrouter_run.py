@@ -15,7 +15,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from ... import runs
 from ...engine import client
 from ...models import Owner, Run
-from ...runs import Refused, Snapshot, Start, Update
+from ...runs import Refused, Snapshot, Start, Update, notices
 from ...runs.state import FINAL
 
 
@@ -117,6 +117,7 @@ async def _run(start: Start, show: Callable[[Update], None]) -> str:
             raise
     finally:
         await client.aclose()
+        await asyncio.to_thread(notices.settled, notices.AT_EXIT)
     return ended
 
 

@@ -2,7 +2,9 @@
  * A chain's page: the form, one run at a time, its answer, and the earlier answers of this visit.
  *
  * The page remembers its newest run, so a reload goes on where it was: an accepted run is
- * followed again, a start without an answer is said again with its id.
+ * followed again, a start without an answer is said again with its id. Where it has nothing of
+ * its own under way, it joins the answer that is being written for another tab or device of the
+ * same visitor, if the server named one.
  */
 
 import { AnswerView } from "./answer-view.js";
@@ -11,6 +13,7 @@ import { Connection } from "./connection.js";
 import { ConnectionStatus } from "./connection-status.js";
 import { EarlierAnswers } from "./earlier-answers.js";
 import { Memory } from "./memory.js";
+import { complaint } from "./problems.js";
 import { PromptForm } from "./prompt-form.js";
 
 /** @typedef {import("./client.js").Run} Run */
@@ -23,12 +26,13 @@ export class ChainPage {
 
   /**
    * @param {HTMLElement} root
-   * @param {{chain: string, socket: string}} config
+   * @param {{chain: string, socket: string, unfinished?: string | null}} config
    * @param {import("./strings.js").Strings} strings
    */
   constructor(root, config, strings) {
     this.root = root;
     this.chain = config.chain;
+    this.elsewhere = config.unfinished ?? null; // a run of this visitor that this page may join
     this.strings = strings;
     this.memory = new Memory(`openrouter:${config.chain}:`);
     this.connection = new Connection(config.socket);
@@ -78,11 +82,24 @@ export class ChainPage {
     const { id, run, input, stopping } = this.memory.read("run") ?? {};
     if (typeof run === "string") this.#adopt(this.client.follow(run), input);
     else if (typeof id === "string") this.#adopt(this.client.start(this.chain, input ?? {}, id), input);
+    else this.#join();
     if (stopping && this.run) this.run.stopping = true; // said as soon as the server knows which run
+    // What this page remembers may have ended meanwhile, and another tab have gone on.
+    this.run?.addEventListener("change", () => this.run?.final && this.#join(), { once: true });
+  }
+
+  /** Watch what was started elsewhere. Offered once, by a page that has just been loaded. */
+  #join() {
+    const { elsewhere, run } = this;
+    this.elsewhere = null;
+    if (!elsewhere || elsewhere === run?.id) return;
+    const joined = this.client.follow(elsewhere);
+    this.#keep(joined, undefined);
+    this.#adopt(joined, undefined);
   }
 
   /** What a reload needs to go on from here. */
-  /** @param {Run} run @param {Record<string, string>} input */
+  /** @param {Run} run @param {Record<string, string> | undefined} input */
   #keep(run, input) {
     const { id, request, stopping } = run;
     this.memory.write("run", { id: request?.id, run: id ?? undefined, input, stopping });
@@ -108,7 +125,7 @@ export class ChainPage {
     this.#start(input);
   }
 
-  /** @param {Run} run @param {Record<string, string>} input */
+  /** @param {Run} run @param {Record<string, string> | undefined} input */
   #adopt(run, input) {
     this.run = run;
     /** @param {string} type @param {(detail: any) => void} react */
@@ -129,7 +146,9 @@ export class ChainPage {
     if (nothing) this.memory.write("run", undefined);
     if (this.answer?.run !== run) {
       if (nothing) return this.#forget();
-      this.#show(run, run.state.input ?? input ?? {});
+      const asked = run.state.input ?? input ?? {};
+      if (!run.request) this.form.suggest(asked);
+      this.#show(run, asked);
     }
     if (changes.has("") || changes.has("/status")) this.#showBusy();
   }
@@ -161,16 +180,15 @@ export class ChainPage {
   }
 
   /** @param {{code: string, message: string, details?: any}} error */
-  #refuse({ code, message, details }) {
+  #refuse(error) {
     this.#withdraw();
     this.#forget();
-    this.form.refuse(message || this.strings.text(`error.${code}`), details?.variables);
+    this.form.refuse(complaint(error, this.strings), error.details?.variables);
   }
 
   /** @param {Event} event */
   #complain = (event) => {
-    const { code, message } = /** @type {CustomEvent} */ (event).detail;
-    this.form.refuse(message || this.strings.text(`error.${code}`));
+    this.form.refuse(complaint(/** @type {CustomEvent} */ (event).detail, this.strings));
   };
 
   #stop = () => {

@@ -1,0 +1,29 @@
+/** What is said of an error: what happened, and what one can do about it. */
+
+import { asText } from "./value-view.js";
+
+/** @typedef {import("./strings.js").Strings} Strings */
+
+/**
+ * What the server says; where it has no words, this page's own for the code.
+ *
+ * @param {any} error
+ * @param {Strings} strings
+ */
+export function complaint({ code, message }, strings) {
+  return asText(message) || strings.first([`error.${asText(code)}`, "error"]);
+}
+
+/**
+ * What helps, of a run that came to no good end; "" where nobody knows.
+ *
+ * @param {any} error
+ * @param {Strings} strings
+ */
+export function advice({ code, retryable, details }, strings) {
+  const seconds = Number(details?.retry_after);
+  if (retryable === true && seconds > 0) {
+    return strings.text("advice.retry_after", { time: strings.duration(seconds) });
+  }
+  return strings.first([`advice.${asText(code)}`, retryable === true ? "advice.retry" : "advice"]);
+}
