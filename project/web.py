@@ -31,7 +31,7 @@ def serve(listening: socket.socket) -> None:
         ws="websockets-sansio",
         ws_per_message_deflate=False,
         ws_max_size=FRAME_LIMIT,
-        lifespan="auto",
+        lifespan="on",
         log_level="warning",
         timeout_graceful_shutdown=5,
     )

@@ -78,16 +78,10 @@ class Database:
 
     def logged(self) -> list[tuple[str, int]]:
         """The event log: (run, seq), a row each."""
-        statement = (
+        rows = self.query(
             "SELECT run.uuid, event.seq FROM openrouter_app_runevent event "
             "JOIN openrouter_app_run run ON run.id = event.run_id"
         )
-        try:
-            rows = self.query(statement)
-        except Exception as error:
-            if "openrouter_app_runevent" in str(error):  # a version of the app that keeps no log
-                return []
-            raise
         return [(str(UUID(str(uuid))), seq) for uuid, seq in rows]
 
 
