@@ -8,6 +8,7 @@ from decimal import Decimal
 from uuid import uuid4
 
 import pytest
+from django.contrib.auth.models import Permission
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
@@ -232,3 +233,29 @@ def test_staff_without_the_permission_sees_none_of_it(client, make_run):
     client.force_login(make_user(is_staff=True))
     for address in (page(run), reverse(RUNS), reverse(VERSIONS)):
         assert client.get(address).status_code == 403
+
+
+def test_unfinished_run_shows_what_its_log_has(admin_client, make_run):
+    run = make_run(status="running")
+    run.events.create(
+        after=0, seq=2, events='[{"type":"step","part":0},{"type":"text","part":1,"delta":"So"}]'
+    )
+    run.events.create(after=2, seq=3, events='[{"type":"text","part":1,"delta":" far"}]')
+    assert "So far" in said(admin_client.get(page(run)))
+
+
+@pytest.mark.django_db(transaction=True)
+def test_selected_runs_are_stopped_by_who_may_change_runs(client, make_run):
+    waiting, ended = make_run(status="queued"), make_run(status="done")
+    staff = make_user("eve", is_staff=True)
+    client.force_login(staff)
+    data = {"action": "stop", "_selected_action": [waiting.pk, ended.pk]}
+    staff.user_permissions.add(Permission.objects.get(codename="view_run"))
+    client.post(reverse(RUNS), data)
+    waiting.refresh_from_db()
+    assert waiting.status == "queued"
+    staff.user_permissions.add(Permission.objects.get(codename="change_run"))
+    assert "1 run was asked to stop" in said(client.post(reverse(RUNS), data, follow=True))
+    waiting.refresh_from_db()
+    ended.refresh_from_db()
+    assert (waiting.status, ended.status) == ("stopped", "done")

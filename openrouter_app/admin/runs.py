@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from asgiref.sync import async_to_sync
 from django.contrib import admin
 from django.contrib.auth import get_user_model
 from django.db.models import QuerySet
@@ -13,9 +14,10 @@ from django.template.loader import render_to_string
 from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
-from django.utils.translation import gettext
+from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
+from .. import runs
 from ..models import Run
 from ..models.fields import pretty_json
 from .display import STYLESHEET, code, json_code
@@ -28,8 +30,10 @@ else:
 
 @admin.register(Run)
 class RunAdmin(_RunAdmin):
-    """Runs, read-only. A run that was deleted takes nothing else with it."""
+    """Runs, read-only, but that those who may change them can stop them. A run that was deleted takes
+    nothing else with it."""
 
+    actions = ["stop"]
     list_display = ["created", "state", "chain_version", "who", "model", "tokens", "price", "took"]
     list_filter = ["status", "chain", "origin"]
     list_select_related = ["chain", "version", "user"]
@@ -46,7 +50,14 @@ class RunAdmin(_RunAdmin):
         (
             _("For the log"),
             {
-                "fields": ["error_code", "error_detail_text", "generation_id", "times", "private_json"],
+                "fields": [
+                    "error_code",
+                    "error_detail_text",
+                    "generation_id",
+                    "times",
+                    "process",
+                    "private_json",
+                ],
                 "classes": ["collapse"],
             },
         ),
@@ -61,12 +72,27 @@ class RunAdmin(_RunAdmin):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Run]:
         """Without the texts where only a list is shown, and never with a version's body."""
-        runs = super().get_queryset(request).select_related("chain", "version", "user").defer("version__body")
+        found = (
+            super().get_queryset(request).select_related("chain", "version", "user").defer("version__body")
+        )
         if request.resolver_match is not None and "object_id" in request.resolver_match.kwargs:
-            return runs
-        return runs.defer(
+            return found
+        return found.defer(
             "version__body", "input", "options", "parts", "private", "output", "error_message", "error_detail"
         )
+
+    @admin.action(description=_("Stop selected runs"), permissions=["stop"])
+    def stop(self, request: HttpRequest, queryset: QuerySet[Run]) -> None:
+        """What they have said so far is kept; those that have ended stay as they are."""
+        unfinished = queryset.filter(status__in=Run.UNFINISHED)
+        stopping = list(unfinished.values_list("uuid", flat=True))
+        async_to_sync(runs.stop_everywhere)(stopping)
+        said = ngettext("%d run was asked to stop.", "%d runs were asked to stop.", len(stopping))
+        self.message_user(request, said % len(stopping))
+
+    def has_stop_permission(self, request: HttpRequest) -> bool:
+        """The permission to change runs."""
+        return bool(request.user.has_perm("openrouter_app.change_run"))
 
     @admin.display(description=_("chain"), ordering="chain__title")
     def chain_version(self, run: Run) -> str:
@@ -131,9 +157,10 @@ class RunAdmin(_RunAdmin):
     @admin.display(description=_("answer"))
     def answer(self, run: Run) -> SafeString | str:
         """The parts so far, as text: nothing a model wrote is markup here."""
-        if not run.parts:
+        said = run.parts if run.is_final else runs.parts_so_far(run.uuid)
+        if not said:
             return "-"
-        parts = [_part(part) for part in run.parts]
+        parts = [_part(part) for part in said]
         return render_to_string("admin/openrouter_app/run/parts.html", {"parts": parts})
 
     @admin.display(description=_("error detail"))
@@ -146,6 +173,12 @@ class RunAdmin(_RunAdmin):
         """When what happened."""
         names = ("created", "started", "first_token", "ended", "stop_requested_at")
         return json_code({name: at.isoformat() for name in names if (at := getattr(run, name))})
+
+    @admin.display(description=_("process"))
+    def process(self, run: Run) -> str:
+        """Which process executes it, or did, and until when it is known to."""
+        until = f", {run.lease_until.isoformat()}" if run.lease_until else ""
+        return f"{run.owner_process} ({run.fence}){until}" if run.owner_process else "-"
 
     @admin.display(description=_("kept from pages"))
     def private_json(self, run: Run) -> SafeString | str:

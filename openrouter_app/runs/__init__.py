@@ -32,7 +32,7 @@ from .live import Range, Snapshot, Update
 from .mirrors import updates_elsewhere
 from .reaping import reap, reap_for_ever
 from .refusals import Refused, gone
-from .rows import snapshot_of_row
+from .rows import parts_so_far, snapshot_of_row
 from .slots import slots
 from .starting import Prepared, Start, prepare, prepare_stored
 from .stopping import request_stop, stop_everywhere
@@ -52,6 +52,7 @@ __all__ = [
     "is_draining",
     "is_executing",
     "log_is_failing",
+    "parts_so_far",
     "queue",
     "reap",
     "reap_for_ever",

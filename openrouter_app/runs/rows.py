@@ -61,6 +61,15 @@ def events_of(run: UUID, after: int = 0) -> Rows:
     return [(first, seq, decode(text)) for first, seq, text in found.values_list("after", "seq", "events")]
 
 
+def parts_so_far(run: UUID) -> list[dict[str, Any]]:
+    """The parts of a run that has not ended, as far as its log goes."""
+    state = RunState(chain="", version=None, input={})
+    for _after, _seq, events in events_of(run):
+        for event in events:
+            state.apply(event)
+    return state.parts()
+
+
 def new_state_of(run: UUID) -> Callable[[], RunState] | None:
     """What makes the run's state at seq 0; None where there is no row."""
     row = Run.objects.filter(uuid=run).values_list("chain__slug", "version__number", "input").first()
