@@ -7,16 +7,17 @@ import re
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 from django.template.loader import render_to_string
 from django.test import Client
 from django.urls import include, path
+from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 
 import openrouter_app
-from openrouter_app.models import Chain, ChainVersion
+from openrouter_app.models import Chain, ChainVersion, Owner, Run
 from openrouter_app.views import Field, fields
 
 from .factories import make_chain, make_user
@@ -124,7 +125,7 @@ def test_the_page_says_nothing_of_the_prompt(client: Client) -> None:
     make_chain("secret", ("system", "The canary sings {text}"), ("human", "{text}"), model="vendor/canary")
     html = page(client, "/chains/secret/")
     assert "canary" not in html
-    assert config_of(html) == {"chain": "secret", "socket": "/ws/openrouter/"}
+    assert config_of(html) == {"chain": "secret", "socket": "/ws/openrouter/", "unfinished": None}
 
 
 def test_the_socket_is_where_the_settings_put_it(client: Client, settings: Any) -> None:
@@ -148,6 +149,62 @@ def test_an_anonymous_visitor_gets_an_id_that_stays(client: Client) -> None:
     assert str(UUID(visitor)) == visitor
     page(client, "/chains/echo/")
     assert client.session["openrouter_visitor"] == visitor
+
+
+def make_run(chain: Chain, owner: Owner, status: str, **fields: Any) -> Run:
+    run = {"origin": Run.Origin.WEBSOCKET, "ended": timezone.now() if status in Run.FINAL else None, **fields}
+    return Run.objects.create(
+        chain=chain,
+        version=chain.published,
+        user_id=owner.user_id,
+        visitor=owner.visitor,
+        status=status,
+        **run,
+    )
+
+
+def unfinished(client: Client, slug: str = "echo") -> str | None:
+    named: str | None = config_of(page(client, f"/chains/{slug}/"))["unfinished"]
+    return named
+
+
+def test_a_page_names_the_visitors_newest_unfinished_run_of_its_chain(client: Client) -> None:
+    chain, other = make_chain("echo"), make_chain("other")
+    assert unfinished(client) is None
+    owner = Owner.of_visitor(UUID(client.session["openrouter_visitor"]))
+    make_run(chain, owner, "running")
+    newest = make_run(chain, owner, "queued")
+    make_run(chain, owner, "done")
+    assert unfinished(client) == str(newest.uuid)
+    assert unfinished(client, "other") is None
+    make_run(other, owner, "waiting")
+    assert unfinished(client) == str(newest.uuid)
+    Run.objects.update(status="interrupted", ended=newest.created)
+    assert unfinished(client) is None
+
+
+def test_another_visitors_run_is_not_named(client: Client) -> None:
+    chain, user = make_chain("echo"), make_user()
+    for owner in (Owner.of_visitor(uuid4()), Owner.of_user(user), Owner.system()):
+        make_run(chain, owner, "running")
+    assert unfinished(client) is None
+    client.force_login(make_user("bob"))
+    assert unfinished(client) is None
+
+
+def test_a_user_finds_his_run_on_another_device(client: Client) -> None:
+    chain, user = make_chain("echo"), make_user()
+    run = make_run(chain, Owner.of_user(user), "running")
+    client.force_login(user)
+    assert unfinished(client) == str(run.uuid)
+
+
+@pytest.mark.parametrize("origin", set(Run.Origin) - {Run.Origin.WEBSOCKET})
+def test_what_no_page_has_started_takes_no_page_over(client: Client, origin: str) -> None:
+    user = make_user()
+    make_run(make_chain("echo"), Owner.of_user(user), "queued", origin=origin)
+    client.force_login(user)
+    assert unfinished(client) is None
 
 
 def test_the_index_and_a_user_need_no_visitor_id(client: Client) -> None:
@@ -263,5 +320,6 @@ def test_every_word_the_modules_say_is_in_the_template() -> None:
     said |= {f"status.{status}" for status in ["sending", *statuses]} | {f"call.{status}" for status in calls}
     said |= {f"connection.{status}" for status in sockets} | {"banner.outdated", "banner.signed-out"}
     said |= {f"usage.{fact}" for fact in ["model", "provider", "tokens", "cost", "time", "version"]}
+    said |= {"error", "error.busy", "error.limit", "error.too_large", "advice.retry", "advice.busy"}
     assert len(said) > 40
     assert said <= words

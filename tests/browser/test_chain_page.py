@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from django.template.loader import render_to_string
+from django.utils import translation
 from playwright.sync_api import Browser, Page, WebSocketRoute, expect
 
 from openrouter_app.views import Field
@@ -71,8 +72,10 @@ class Server:
 @pytest.fixture
 def page(browser: Browser, static_server: str) -> Iterator[Page]:
     chain = SimpleNamespace(slug="joke", title="Joke", description="Tells one.", pk=1)
-    config = {"chain": "joke", "socket": "/ws/openrouter/"}
-    html = render_to_string("openrouter_app/chain.html", {"chain": chain, "fields": FIELDS, "config": config})
+    config = {"chain": "joke", "socket": "/ws/openrouter/", "unfinished": None}
+    context = {"chain": chain, "fields": FIELDS, "config": config}
+    with translation.override("en"):  # whatever a test before this one asked a view for
+        html = render_to_string("openrouter_app/chain.html", context)
     with blank_page(browser, static_server) as page:
         page.set_default_timeout(10_000)
         headers = {"Content-Type": "text/html; charset=utf-8", "Content-Security-Policy": POLICY}

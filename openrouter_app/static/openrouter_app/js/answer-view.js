@@ -9,6 +9,7 @@
 import { element } from "./element.js";
 import { parsePointer } from "./operations.js";
 import { partView } from "./part-views.js";
+import { advice } from "./problems.js";
 import { usageLine } from "./usage-line.js";
 import { asText } from "./value-view.js";
 
@@ -110,20 +111,20 @@ export class AnswerView {
     this.element.classList.toggle("is-thinking", !final && (!last || last === "step"));
     this.parts.setAttribute("aria-busy", String(!final));
     this.status.textContent = this.strings.text(`status.${status}`);
-    this.#paintProblem(state.error);
+    this.#paintProblem(state);
     if (final || state.usage) this.usage.replaceChildren(...usageLine(state, this.strings));
   }
 
   /** Shown once and then left alone, or it would be read out again. */
-  /** @param {any} error */
-  #paintProblem(error) {
+  /** @param {any} state */
+  #paintProblem({ status, error, parts }) {
     if (!error || !this.problem.hidden) return;
     const { strings } = this;
-    const advice = [`advice.${asText(error.code)}`, error.retryable === true ? "advice.retry" : "advice"];
-    const key = advice.find((name) => strings.has(name));
     const what = { class: "openrouter-problem__what", dir: "auto" };
     this.problem.append(element("p", what, asText(error.message)));
-    if (key) this.problem.append(element("p", {}, strings.text(key)));
+    const isCutShort = status === "interrupted" && parts.some(hasContent) && strings.has("advice.kept");
+    const help = isCutShort ? strings.text("advice.kept") : advice(error, strings);
+    if (help) this.problem.append(element("p", {}, help));
     if (error.retryable === true) {
       const button = element("button", { type: "button", class: "openrouter-button" }, strings.text("retry"));
       button.addEventListener("click", () => this.retry());
@@ -132,3 +133,6 @@ export class AnswerView {
     this.problem.hidden = false;
   }
 }
+
+/** @param {import("./state.js").Part} part */
+const hasContent = (part) => part.type !== "step";

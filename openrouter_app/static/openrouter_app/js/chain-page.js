@@ -85,7 +85,8 @@ export class ChainPage {
     else this.#join();
     if (stopping && this.run) this.run.stopping = true; // said as soon as the server knows which run
     // What this page remembers may have ended meanwhile, and another tab have gone on.
-    this.run?.addEventListener("change", () => this.run?.final && this.#join(), { once: true });
+    const remembered = this.run;
+    remembered?.addEventListener("change", () => remembered.final && this.#join(), { once: true });
   }
 
   /** Watch what was started elsewhere. Offered once, by a page that has just been loaded. */

@@ -17,6 +17,7 @@
 
 const PROTOCOL = 1;
 const HEARTBEAT = 20; // seconds, until the server has named its own
+const IMPATIENCE = 4_000; // milliseconds for an answer to somebody who has come back
 const SHORTEST_DELAY = 250; // milliseconds
 const LONGEST_DELAY = 15_000;
 const UNWELCOME_DELAY = 5_000;
@@ -36,6 +37,7 @@ export class Connection extends EventTarget {
   #failures = 0;
   #heard = 0; // when the last frame came
   #pinged = false;
+  #heartbeat = HEARTBEAT * 1000; // milliseconds
   #closeCode = /** @type {number | null} */ (null);
   #heartbeatTimer = 0;
   #retryTimer = 0;
@@ -84,7 +86,7 @@ export class Connection extends EventTarget {
     this.#become("connecting");
     this.#hear();
     this.#opened = Date.now();
-    this.#watch(HEARTBEAT * 1000);
+    this.#watch();
     socket.addEventListener("message", (event) => this.#receive(socket, event.data));
     socket.addEventListener("close", (event) => {
       if (socket === this.#socket) this.#lost(event.code, Date.now() - this.#opened);
@@ -108,8 +110,9 @@ export class Connection extends EventTarget {
       return;
     }
     this.hello = hello;
+    this.#heartbeat = 1000 * (hello.heartbeat > 0 ? Number(hello.heartbeat) : HEARTBEAT);
     this.#become("ready");
-    this.#watch(1000 * (hello.heartbeat > 0 ? Number(hello.heartbeat) : HEARTBEAT));
+    this.#watch();
     this.#tell("ready", { hello, closeCode: this.#closeCode });
   }
 
@@ -121,23 +124,26 @@ export class Connection extends EventTarget {
   /**
    * Ping what was silent for a heartbeat, give up what was silent for another. The timer asks
    * what time it is rather than trusting itself: in a hidden tab it may come a minute late.
-   *
-   * @param {number} heartbeat milliseconds
    */
-  #watch(heartbeat) {
+  #watch = () => {
     clearTimeout(this.#heartbeatTimer);
-    const check = () => {
-      const silence = performance.now() - this.#heard;
-      if (silence < heartbeat) {
-        this.#heartbeatTimer = setTimeout(check, heartbeat - silence);
-      } else if (!this.#pinged && this.send({ type: "ping" })) {
-        this.#pinged = true;
-        this.#heartbeatTimer = setTimeout(check, heartbeat);
-      } else {
-        this.#lost(1006, Date.now() - this.#opened);
-      }
-    };
-    this.#heartbeatTimer = setTimeout(check, heartbeat);
+    const silence = performance.now() - this.#heard;
+    if (this.#pinged) this.#giveUp();
+    else if (silence >= this.#heartbeat) this.#ask(this.#heartbeat);
+    else this.#heartbeatTimer = setTimeout(this.#watch, this.#heartbeat - silence);
+  };
+
+  /** Whether anybody is still there. */
+  /** @param {number} patience milliseconds */
+  #ask(patience) {
+    clearTimeout(this.#heartbeatTimer);
+    this.#pinged = this.send({ type: "ping" });
+    if (this.#pinged) this.#heartbeatTimer = setTimeout(this.#watch, patience);
+    else this.#giveUp();
+  }
+
+  #giveUp() {
+    this.#lost(1006, Date.now() - this.#opened);
   }
 
   /** @param {number} code how the socket ended @param {number} lifetime milliseconds */
@@ -158,11 +164,19 @@ export class Connection extends EventTarget {
     this.#become("waiting");
   }
 
-  /** The network is back, or somebody looks at the page again: do not sit out a long delay. */
+  /**
+   * The network is back, or somebody looks at the page again: do not sit out a long delay, nor
+   * trust a socket that may have died while this machine slept.
+   */
   #hurry = () => {
-    if (document.visibilityState === "hidden" || this.status !== "waiting") return;
-    clearTimeout(this.#retryTimer);
-    this.#dial();
+    if (document.visibilityState === "hidden") return;
+    const isStuck = this.status === "connecting" && Date.now() - this.#opened > IMPATIENCE;
+    if (this.status === "waiting" || isStuck) {
+      this.#drop();
+      this.#dial();
+    } else if (this.status === "ready") {
+      this.#ask(Math.min(IMPATIENCE, this.#heartbeat));
+    }
   };
 
   #drop() {

@@ -52,6 +52,20 @@ export class PromptForm extends EventTarget {
   }
 
   /**
+   * Fill in what was asked elsewhere, unless somebody has written something here.
+   *
+   * @param {Record<string, unknown>} values
+   */
+  suggest(values) {
+    if (this.memory.read("draft")) return;
+    for (const [name, field] of this.fields) {
+      if (typeof values[name] !== "string") continue;
+      field.value = /** @type {string} */ (values[name]);
+      this.#fit(field);
+    }
+  }
+
+  /**
    * Say what is wrong: beside the field it concerns, else above the button. Both are read out.
    *
    * @param {string} message

@@ -35,9 +35,26 @@ export class Strings {
     return text.replace(/\{(\w+)\}/g, (mark, name) => values[name] ?? mark);
   }
 
+  /**
+   * The text of the first of these keys that has one, "" where none has.
+   *
+   * @param {string[]} keys
+   */
+  first(keys) {
+    const key = keys.find((name) => this.has(name));
+    return key === undefined ? "" : this.text(key);
+  }
+
   /** @param {number} number @param {Intl.NumberFormatOptions} [options] */
   number(number, options) {
     return new Intl.NumberFormat(this.language, options).format(number);
+  }
+
+  /** @param {number} seconds as one says it: "20 seconds", "3 minutes" */
+  duration(seconds) {
+    const [count, unit] = seconds < 100 ? [seconds, "second"] : [seconds / 60, "minute"];
+    const options = { style: "unit", unit, unitDisplay: "long" };
+    return this.number(Math.ceil(count), /** @type {Intl.NumberFormatOptions} */ (options));
   }
 
   /** @param {number} milliseconds */
