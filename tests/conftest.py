@@ -10,6 +10,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
+
+from .engine.properties import MANY
+
+# How much the property tests try: 100 examples each, or many small ones where the environment asks.
+hypothesis_settings.register_profile("usual", deadline=None)
+hypothesis_settings.register_profile(
+    "many",
+    max_examples=2_000,
+    deadline=None,
+    suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+hypothesis_settings.load_profile("many" if MANY else "usual")
 
 
 def pytest_unconfigure() -> None:

@@ -14,7 +14,6 @@ import msgspec
 from .events import Event, Reasoning, Text, ToolArguments
 
 _encoder = msgspec.json.Encoder()
-_decoder = msgspec.json.Decoder(list[Event])
 
 
 def encode(events: Sequence[Event]) -> str:
@@ -26,8 +25,10 @@ def encode(events: Sequence[Event]) -> str:
 
 
 def decode(text: str) -> list[Event]:
-    """The events of a text that `encode` made. Raises `msgspec.MsgspecError` for any other."""
-    return _decoder.decode(text)
+    """The events of a text that `encode` made. Raises `ValueError` or `msgspec.MsgspecError` for others."""
+    # By the standard library: msgspec's decoder refuses halves of surrogate pairs, and makes floats of
+    # integers that have more than 64 bits.
+    return msgspec.convert(json.loads(text), list[Event])
 
 
 def merged(events: Iterable[Event]) -> list[Event]:
