@@ -110,8 +110,8 @@ class Followed:
         try:
             # What is handed out and whether it is the last belong to one moment: a reader may take
             # his time between two of them.
-            final, first = self.is_final, self.snapshot()
-            yield first
+            final = self.is_final
+            yield self.snapshot()  # and not kept here: it is as long as the answer
             while not final:
                 await inbox.wait()
                 await self.until_certain()
