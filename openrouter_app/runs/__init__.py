@@ -32,6 +32,7 @@ from .live import Range, Snapshot, Update
 from .mirrors import updates_elsewhere
 from .reaping import reap, reap_for_ever
 from .refusals import Refused, gone
+from .relay import join
 from .rows import parts_so_far, snapshot_of_row
 from .slots import slots
 from .starting import Prepared, Start, prepare, prepare_stored
@@ -85,7 +86,8 @@ async def _begin(request: Start) -> UUID:
     places = slots()
     places.promise()
     try:
-        prepared = await in_database_thread(prepare)(request)
+        process = await join()
+        prepared = await in_database_thread(prepare)(request, process)
         return launch(prepared).run if isinstance(prepared, Prepared) else prepared
     finally:
         places.release_promise()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import zlib
 
 from django.db import connections, router
-from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
 from ..conf import get_settings
 from ..models import Chain, Owner, Run
@@ -22,15 +22,25 @@ def check_limits(owner: Owner, chain: Chain) -> None:
     if (most := settings.MAX_RUNS_PER_CHAIN) and not owner.is_system:
         _alone(f"chain {chain.pk}")
         if chain.runs.filter(status__in=Run.UNFINISHED).count() >= most:
-            raise _refused(_("This chain is busy: it answers at most %d questions at a time."), most)
+            sentence = ngettext(
+                "This chain is busy: it answers one question at a time. Try again in a moment.",
+                "This chain is busy: it answers %(most)d questions at a time. Try again in a moment.",
+                most,
+            )
+            raise _refused(sentence, most)
     if (most := settings.MAX_RUNS_PER_USER) and not owner.is_system:
         _alone(f"owner {owner.user_id} {owner.visitor}")
         if Run.objects.for_owner(owner).filter(status__in=Run.UNFINISHED).count() >= most:
-            raise _refused(_("You already have %d runs. Wait for one to end, or stop one."), most)
+            sentence = ngettext(
+                "You already have a run. Wait for it to end, or stop it.",
+                "You already have %(most)d runs. Wait for one to end, or stop one.",
+                most,
+            )
+            raise _refused(sentence, most)
 
 
 def _refused(sentence: str, most: int) -> Refused:
-    return Refused("limit", sentence % most, {"retry_after": RETRY_AFTER})
+    return Refused("limit", sentence % {"most": most}, {"retry_after": RETRY_AFTER})
 
 
 def _alone(what: str) -> None:

@@ -76,7 +76,7 @@ class Mirror(Replica):
         self.is_read.set()
 
     async def _look(self) -> None:
-        found = await in_database_thread(_read_or_reap)(self.run, self.seq, self.fence)
+        found = await in_database_thread(_read_or_reap)(self.run, self.read_from, self.fence)
         if found is None:
             self.move()
             return
@@ -84,6 +84,8 @@ class Mirror(Replica):
         if found.whole is not None:
             self.end_as(found.whole)
         else:
+            if found.rows and self.is_read.is_set():
+                self._told = ("", 0.0)  # the log knew more than the frames: the owner has not heard of us
             self.read(found.fence, found.after, found.rows)
         self.is_read.set()
 

@@ -94,7 +94,8 @@ class Relay:
             return None
         async with self._opening:
             if self._channel is None:
-                self._channel = await self._try(self._layer.new_channel("openrouter"))
+                # Its default prefix: channels-redis reads one prefix at a time, five seconds each.
+                self._channel = await self._try(self._layer.new_channel())
         if self._channel is not None and (self._reader is None or self._reader.done()):
             self._reader = asyncio.create_task(self._read(self._channel), name="openrouter layer")
         return self._channel
@@ -217,12 +218,13 @@ def relay() -> Relay:
     return found
 
 
-async def join() -> None:
-    """Make this loop's channel the name under which its writer owns runs. To be called before a claim."""
+async def join() -> str:
+    """Make this loop's channel the name under which its writer owns runs; answers it. Before a claim."""
     owner = writer()
     if (channel := await relay().open()) is not None and not owner.is_named:
         owner.name(channel)
     owner.before_flush = _cut
+    return owner.process
 
 
 def _cut(live: LiveRun) -> None:

@@ -2,7 +2,8 @@
 
 `docs/protocol.md`, rule 4: frames that came first are kept while the log is read; frames up to the
 logged seq are dropped, those that fit are applied, and at a hole the log is read again with nothing
-thrown away. Frames carry the fence of who sent them: an older one is nobody's word any more, a newer
+thrown away. A row of the log spans many frames: where one of those was lost, and the state stands in
+the midst of a row, it is made anew from the log's beginning. Frames carry the fence of who sent them: an older one is nobody's word any more, a newer
 one means that the log has to be read from its beginning, because what the owner before it said
 may never have been logged.
 """
@@ -41,6 +42,12 @@ class Replica(Followed):
         """Whether there is something that only the log can tell."""
         self._new_state = new_state
         self._pending: list[Frame] = []
+        self._is_inside_row = False
+
+    @property
+    def read_from(self) -> int:
+        """The seq behind which the log is to be read."""
+        return 0 if self._is_inside_row else self.seq
 
     def receive(self, frame: Frame) -> None:
         """A frame of the layer: applied, kept or dropped."""
@@ -52,7 +59,7 @@ class Replica(Followed):
         self._catch_up()
 
     def read(self, fence: int, after: int, rows: Sequence[tuple[int, int, list[Event]]]) -> None:
-        """The log's rows behind ``after`` (0, or this replica's seq), and the fence its run had *after* that.
+        """The log's rows behind ``after`` (this replica's `read_from`, or 0), and the fence its run had *after* that.
 
         Where the fence is another than before, only a reading from 0 counts.
         """
@@ -63,10 +70,13 @@ class Replica(Followed):
                 self.needs_reading = True
                 return
             self._begin_anew(fence)
+        elif self._is_inside_row and after == 0 and rows and rows[-1][1] > self.seq:
+            self._begin_anew(fence)
         for first, seq, events in rows:
             if first == self.seq:
                 self._apply(seq, events)
-        self.needs_reading = False
+        self._is_inside_row = any(first < self.seq < seq for first, seq, _ in rows)
+        self.needs_reading = self._is_inside_row
         self._catch_up()
 
     def _begin_anew(self, fence: int) -> None:

@@ -51,13 +51,13 @@ def read(run: UUID, after: int = 0, fence: int = 0) -> Reading | None:
     if status in Run.FINAL:
         return Reading(now, process, after, [], False, snapshot_of_row(run))
     if after and now != fence:
-        after, rows = 0, events_of(run, 0)
+        return read(run)
     return Reading(now, process, after, rows, bool(is_expired) and status == Run.Status.RUNNING, None)
 
 
 def events_of(run: UUID, after: int = 0) -> Rows:
-    """The log behind a seq."""
-    found = RunEvent.objects.filter(run__uuid=run, after__gte=after).order_by("seq")
+    """The log behind a seq; its first row may have begun before that."""
+    found = RunEvent.objects.filter(run__uuid=run, seq__gt=after).order_by("seq")
     return [(first, seq, decode(text)) for first, seq, text in found.values_list("after", "seq", "events")]
 
 

@@ -58,10 +58,11 @@ class Prepared(msgspec.Struct, frozen=True):
     options: dict[str, Any]
 
 
-def prepare(start: Start) -> Prepared | UUID:
+def prepare(start: Start, process: str = "") -> Prepared | UUID:
     """Check the request and make the run's row; for a ``client_id`` that was used, that run's id.
 
-    Raises `Refused`; then nothing was written.
+    ``process`` is the one that means to execute it: who follows can tell it so from the first
+    moment on. Raises `Refused`; then nothing was written.
     """
     owner = start.owner
     if start.client_id is not None and not (
@@ -94,6 +95,7 @@ def prepare(start: Start) -> Prepared | UUID:
         label=label,
         input=dict(start.input),
         options=options,
+        owner_process=process,
         deadline=database_time(start.may_wait or get_settings().QUEUE_TIMEOUT + get_settings().LEASE),
     )
     try:
