@@ -319,7 +319,7 @@ def test_a_break_is_mended_in_the_middle_of_an_answer(page: Page, server: Server
     server.tell(TEXT)
     expect(page.get_by_role("log")).to_have_text("Why not?")
     server.sockets[-1].close(code=1012)
-    expect(page.locator("[data-target=banner]")).to_contain_text("Trying again; nothing is lost.")
+    expect(page.locator("[data-target=banner]")).to_contain_text("This page connects again by itself")
     wait_for(page, lambda: server.said("run.follow"))
     expect(page.locator("[data-target=banner]")).to_be_hidden()
     server.snapshot(status="done", parts=[{"type": "text", "text": "Why not? Because."}])
@@ -396,6 +396,7 @@ PAIRS = [(text, on) for text in TEXTS for on in SURFACES] + [
     ("danger", "danger-soft"),
     ("ink", "danger-soft"),
     ("warning", "warning-soft"),
+    ("ink", "warning-soft"),
 ]
 
 

@@ -50,17 +50,23 @@ export class AnswerView {
 
   connect() {
     this.run.addEventListener("change", this.#note);
+    this.run.addEventListener("stopping", this.#plan);
     this.#paint();
   }
 
   disconnect() {
     this.run.removeEventListener("change", this.#note);
+    this.run.removeEventListener("stopping", this.#plan);
     cancelAnimationFrame(this.#frame);
   }
 
   /** @param {Event} event */
   #note = (event) => {
     for (const place of /** @type {CustomEvent} */ (event).detail) this.#changes.add(place);
+    this.#plan();
+  };
+
+  #plan = () => {
     this.#frame ||= requestAnimationFrame(() => this.#paint());
   };
 
@@ -104,8 +110,7 @@ export class AnswerView {
   #paintFrame() {
     const { state, final } = this.run;
     const last = state.parts.at(-1)?.type;
-    // Until the server has accepted the run it is on its way there, or waits for a connection.
-    const status = this.run.id || final ? state.status : "sending";
+    const status = this.#status();
     this.element.dataset.status = status;
     this.element.classList.toggle("is-live", !final);
     this.element.classList.toggle("is-thinking", !final && (!last || last === "step"));
@@ -113,6 +118,13 @@ export class AnswerView {
     this.status.textContent = this.strings.text(`status.${status}`);
     this.#paintProblem(state);
     if (final || state.usage) this.usage.replaceChildren(...usageLine(state, this.strings));
+  }
+
+  #status() {
+    if (this.run.final) return this.run.state.status;
+    if (this.run.stopping) return "stopping";
+    // Until the server has accepted the run it is on its way there, or waits for a connection.
+    return this.run.id ? this.run.state.status : "sending";
   }
 
   /** Shown once and then left alone, or it would be read out again. */

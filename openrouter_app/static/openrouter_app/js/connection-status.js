@@ -13,6 +13,7 @@ export class ConnectionStatus {
    */
   constructor(connection, root, strings) {
     this.connection = connection;
+    this.root = root;
     this.strings = strings;
     this.word = /** @type {HTMLElement} */ (root.querySelector("[data-target=connection]"));
     this.banner = /** @type {HTMLElement} */ (root.querySelector("[data-target=banner]"));
@@ -30,6 +31,7 @@ export class ConnectionStatus {
   #show = () => {
     const { status } = this.connection;
     const { strings } = this;
+    this.root.classList.toggle("is-away", status !== "ready"); // nothing moves that does not come
     this.word.dataset.status = status;
     this.word.textContent = strings.text(`connection.${status}`);
     const text = status === "connecting" && !this.banner.hidden ? "banner.waiting" : `banner.${status}`;
