@@ -71,16 +71,21 @@ class Server:
 
 @pytest.fixture
 def page(browser: Browser, static_server: str) -> Iterator[Page]:
+    with blank_page(browser, static_server) as page:
+        page.set_default_timeout(10_000)
+        offer(page, None)
+        yield page
+
+
+def offer(page: Page, unfinished: str | None) -> None:
+    """What the page is from its next load on: with a run of this visitor that it may join, or without."""
     chain = SimpleNamespace(slug="joke", title="Joke", description="Tells one.", pk=1)
-    config = {"chain": "joke", "socket": "/ws/openrouter/", "unfinished": None}
+    config = {"chain": "joke", "socket": "/ws/openrouter/", "unfinished": unfinished}
     context = {"chain": chain, "fields": FIELDS, "config": config}
     with translation.override("en"):  # whatever a test before this one asked a view for
         html = render_to_string("openrouter_app/chain.html", context)
-    with blank_page(browser, static_server) as page:
-        page.set_default_timeout(10_000)
-        headers = {"Content-Type": "text/html; charset=utf-8", "Content-Security-Policy": POLICY}
-        page.route("**/chains/joke/", lambda route: route.fulfill(body=html, headers=headers))
-        yield page
+    headers = {"Content-Type": "text/html; charset=utf-8", "Content-Security-Policy": POLICY}
+    page.route("**/chains/joke/", lambda route: route.fulfill(body=html, headers=headers))
 
 
 @pytest.fixture
@@ -312,6 +317,103 @@ def test_a_run_that_is_gone_after_a_reload_is_forgotten(page: Page, server: Serv
     expect(page.get_by_role("button", name="Run")).to_have_attribute("aria-disabled", "false")
     expect(page.get_by_text("Your answer appears here")).to_be_visible()
     expect(page.get_by_text("There is no such run.")).to_be_hidden()
+
+
+def test_a_page_with_nothing_of_its_own_joins_what_is_being_written(page: Page, server: Server) -> None:
+    offer(page, "S")
+    page.reload()
+    wait_for(page, lambda: server.said("run.follow"))
+    page.get_by_label("Note").fill("mine")
+    server.snapshot("S", status="running", input={"foo": "cats"}, parts=[{"type": "text", "text": "half"}])
+    expect(page.get_by_role("log")).to_have_text("half")
+    expect(page.get_by_label("Foo")).to_have_value("bears")  # somebody has begun to write here
+    page.get_by_role("button", name="Stop").click()
+    wait_for(page, lambda: server.said("run.stop"))
+    offer(page, None)
+    page.reload()
+    wait_for(page, lambda: len(server.said("run.follow")) == 2)
+    server.snapshot("S", status="stopped", parts=[{"type": "text", "text": "half"}])
+    expect(page.get_by_role("log")).to_have_text("half")
+    assert {frame["run"] for frame in server.said("run.follow")} == {"S"}
+    assert server.said("run.start") == []
+
+
+@pytest.mark.parametrize("meanwhile", ["done", "gone"])
+def test_what_the_page_remembers_comes_before_what_it_may_join(
+    page: Page, server: Server, meanwhile: str
+) -> None:
+    run(page, server)
+    offer(page, "S")
+    page.reload()
+    wait_for(page, lambda: server.said("run.follow"))
+    server.snapshot(status="running", parts=[])
+    page.reload()
+    wait_for(page, lambda: len(server.said("run.follow")) == 2)
+    if meanwhile == "done":
+        server.snapshot(status="done", input={"foo": "bears"}, parts=[{"type": "text", "text": "one"}])
+    else:
+        server.say(type="error", run="R", code="not_found", message="There is no such run.")
+    wait_for(page, lambda: len(server.said("run.follow")) == 3)
+    server.snapshot("S", status="running", parts=[{"type": "text", "text": "two"}])
+    expect(page.locator("[data-target=current]").get_by_role("log")).to_have_text("two")
+    expect(page.locator(".openrouter-earlier summary")).to_have_count(1 if meanwhile == "done" else 0)
+    assert [frame["run"] for frame in server.said("run.follow")] == ["R", "R", "S"]
+
+
+def test_what_the_page_may_join_may_be_gone(page: Page, server: Server) -> None:
+    offer(page, "S")
+    page.reload()
+    wait_for(page, lambda: server.said("run.follow"))
+    server.say(type="error", run="S", code="not_found", message="There is no such run.")
+    expect(page.get_by_role("button", name="Run")).to_have_attribute("aria-disabled", "false")
+    expect(page.get_by_text("Your answer appears here")).to_be_visible()
+    run(page, server)
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        ({"code": "limit", "details": {"retry_after": 20}}, "Try again in 20 seconds."),
+        ({"code": "limit", "details": {"retry_after": 0.2}}, "Try again in 1 second."),
+        ({"code": "limit", "details": {"retry_after": 150}}, "Try again in 3 minutes."),
+        ({"code": "limit", "details": {"retry_after": {}}}, "Trying again may help."),
+        ({"code": "limit"}, "Trying again may help."),
+        ({"code": "busy"}, "What you asked is kept: one click asks it again."),
+        ({"code": "timeout"}, "The model took too long. Try again, or ask for less."),
+    ],
+)
+def test_advice_says_when_to_try_again(page: Page, server: Server, error: dict[str, Any], said: str) -> None:
+    run(page, server)
+    server.tell({"type": "failed", "message": "Not now.", "retryable": True, **error})
+    problem = page.get_by_role("alert").filter(has_text="Not now.")
+    expect(problem.locator("p")).to_have_text(["Not now.", said])
+
+
+@pytest.mark.parametrize(
+    ("part", "said"),
+    [(TEXT, "What came until then stands above."), ({"type": "step", "part": 0}, "Trying again may help.")],
+)
+def test_an_interrupted_answer_says_what_is_left_of_it(
+    page: Page, server: Server, part: dict[str, Any], said: str
+) -> None:
+    run(page, server)
+    broke_off = {"type": "interrupted", "code": "provider", "message": "It broke off.", "retryable": True}
+    server.tell(part, broke_off)
+    problem = page.get_by_role("alert").filter(has_text="It broke off.")
+    expect(problem.locator("p")).to_have_text(["It broke off.", said])
+    expect(problem.get_by_role("button", name="Try again")).to_be_visible()
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [("busy", "Too many answers"), ("limit", "too many runs"), ("news", "That did not work.")],
+)
+def test_a_refusal_without_words_gets_some(page: Page, server: Server, code: str, said: str) -> None:
+    page.get_by_role("button", name="Run").click()
+    wait_for(page, lambda: server.said("run.start"))
+    server.say(type="error", id=server.heard[0]["id"], code=code, details={"retry_after": 5})
+    expect(page.get_by_role("alert").filter(has_text=said)).to_be_visible()
+    expect(page.get_by_label("Foo")).to_have_value("bears")
 
 
 def test_a_break_is_mended_in_the_middle_of_an_answer(page: Page, server: Server) -> None:

@@ -508,6 +508,29 @@ def test_a_silent_server_is_asked_and_then_left(static_page: Page) -> None:
     assert static_page.evaluate("[sockets.length, sockets[0].open]") == [2, False]
 
 
+@pytest.mark.parametrize("event", ["online", "visibilitychange"])
+def test_who_comes_back_does_not_wait_for_the_heartbeat(static_page: Page, event: str) -> None:
+    """A machine that slept still has its socket, and nobody may be at the other end of it any more."""
+    static_page.clock.install()
+    run_js(static_page, "const client = connect('/ws/openrouter/'); last().hello({ heartbeat: 20 });")
+    target = "window" if event == "online" else "document"
+    come_back = f"{target}.dispatchEvent(new Event('{event}'))"
+    static_page.clock.run_for(1_000)
+    static_page.evaluate(come_back)
+    assert static_page.evaluate("last().sent") == [{"type": "ping"}]
+    static_page.evaluate("last().say({ type: 'pong' })")
+    static_page.clock.run_for(10_000)
+    assert static_page.evaluate("[last().sent.length, sockets.length]") == [1, 1]
+    static_page.evaluate(come_back)
+    static_page.clock.run_for(5_500)
+    assert static_page.evaluate("[sockets.length, sockets[0].open]") == [2, False]
+    static_page.evaluate(come_back)  # the new socket is a moment old: it gets its time
+    assert static_page.evaluate("sockets.length") == 2
+    static_page.clock.run_for(5_000)
+    static_page.evaluate(come_back)
+    assert static_page.evaluate("[sockets.length, sockets[1].open]") == [3, False]
+
+
 def test_a_signed_out_page_does_not_try_again(static_page: Page) -> None:
     static_page.clock.install()
     run_js(static_page, START + "last().hello().die(4401); window.client = client;")
