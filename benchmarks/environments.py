@@ -19,9 +19,9 @@ ROOT = Path(__file__).parents[1]
 HOME = ROOT / "build" / "bench"  # build/ is ignored by git
 PINS = ROOT / "constraints.txt"
 PEERS = {
-    "openai": ["openai"],
+    "openai": ["openai", "uvloop"],  # a server has it, whoever writes the consumer
     "pydantic-ai": ["pydantic-ai-slim[openrouter]"],
-    "langchain-openrouter": ["langchain-openrouter"],
+    "langchain-openrouter": ["langchain-openrouter", "uvloop"],
     "litellm": ["litellm"],
 }
 SHOWN = ("httpx", "httpx2", "msgspec", "jiter", "httpx-aiohttp", "aiohttp", "uvloop", "pydantic")
@@ -71,10 +71,10 @@ def surroundings() -> dict[str, str]:
 
 
 def _ours() -> list[str]:
-    """What the project needs, what its fastest transport needs, and the parser it is compared with."""
+    """What the project and its demo site need, its fastest transport, and the parser it is compared with."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    fast = project["optional-dependencies"].get("fast", ["httpx-aiohttp", "uvloop"])
-    return [*project["dependencies"], *fast, "jiter"]
+    extras = project["optional-dependencies"]
+    return [*project["dependencies"], *extras["fast"], *extras["demo"], "jiter"]
 
 
 def _interpreters() -> list[tuple[str, str]]:

@@ -12,28 +12,31 @@ WIDTH = 110
 
 @dataclass(frozen=True)
 class Verdict:
-    """A figure that was to be reached: at most ``limit``, or None where nothing was measured."""
+    """A figure that was to be reached: at most ``limit``, or at least. None where nothing was measured."""
 
     what: str
     limit: float
     measured: float | None
     unit: str = ""
     why: str = ""
+    is_least: bool = False
 
     @property
     def says(self) -> str:
         if self.measured is None:
             return f"not measured: {self.why}" if self.why else "not measured"
-        return "reached" if self.measured <= self.limit else "**missed**"
+        is_reached = self.measured >= self.limit if self.is_least else self.measured <= self.limit
+        return "reached" if is_reached else "**missed**"
 
     @property
     def cells(self) -> tuple[str, str, str, str]:
         measured = "" if self.measured is None else self._told(self.measured)
-        return self.what, self._told(self.limit), measured, self.says
+        limit = f"{'at least ' if self.is_least else ''}{self._told(self.limit)}"
+        return self.what, limit, measured, self.says
 
     def _told(self, value: float) -> str:
         """Shares are told as such, but what may be more than the whole is no share."""
-        return (share(value) if self.limit < 1 else _plain(value)) + self.unit
+        return (share(value) if self.limit < 1 and not self.is_least else _plain(value)) + self.unit
 
 
 @dataclass(frozen=True)
@@ -93,3 +96,21 @@ def render(about: str, sections: Sequence[Section], unfit: dict[str, str], notes
         parts.append(f"Took no part:\n\n{absent}")
     parts += [notes.strip(), *(f"## {section.title}\n\n{section.text}" for section in sections)]
     return "\n\n".join(parts) + "\n"
+
+
+def spliced(page: str, sections: Sequence[Section], about: str, unfit: dict[str, str]) -> str:
+    """A page of `render` with these sections in place of those of their titles, and their verdicts too."""
+    before, *known = page.split("\n## ")
+    parts = dict(part.split("\n", 1) for part in known)
+    rows = parts["To reach"].strip().split("\n")
+    for section in sections:
+        for verdict in section.verdicts:
+            row = f"| {' | '.join(verdict.cells)} |"
+            here = [at for at, old in enumerate(rows) if old.startswith(f"| {verdict.what} |")]
+            end = 1 + max(at for at, old in enumerate(rows) if old.startswith("|"))
+            rows[here[0] if here else end : here[0] + 1 if here else end] = [row]
+        absent = "".join(f"\n* {name}: {reason}" for name, reason in unfit.items())
+        took_no_part = f"\n\nTook no part:\n{absent}" if absent else ""
+        parts[section.title] = f"\n{section.text}\n\n{prose(about)}{took_no_part}\n"
+    parts["To reach"] = "\n" + "\n".join(rows) + "\n"
+    return "\n## ".join([before, *(f"{title}\n{text}" for title, text in parts.items())])

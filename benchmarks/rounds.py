@@ -35,10 +35,10 @@ class Unfit(Exception):
 class Worker:
     """A contestant's process. A context manager; ``turn(...)`` sends an order and reads what it took."""
 
-    def __init__(self, environment: Environment, *arguments: str) -> None:
+    def __init__(self, environment: Environment, *arguments: str, module: str = "benchmarks.worker") -> None:
         self._log = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115 - `close` does
         self._process = subprocess.Popen(
-            [environment.python, "-m", "benchmarks.worker", *arguments],
+            [environment.python, "-m", module, *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,
@@ -63,13 +63,14 @@ class Worker:
         self._process.communicate()
         self._log.close()
 
-    def turn(self, *order: Any) -> dict[str, Any]:
+    def turn(self, *order: Any) -> Any:
+        """Send an order; answers what it took. Raises `Unfit` where the process has ended."""
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps(order) + "\n")
         self._process.stdin.flush()
         return self._heard()
 
-    def _heard(self) -> dict[str, Any]:
+    def _heard(self) -> Any:
         assert self._process.stdout is not None
         limit = Timer(PATIENCE, self._process.kill)
         limit.start()
@@ -79,8 +80,8 @@ class Worker:
             self._log.seek(0)
             said = self._log.read().strip().splitlines()
             raise Unfit(said[-1] if said else "it ended without a word")
-        answer: dict[str, Any] = json.loads(line)
-        if "not_offered" in answer:
+        answer = json.loads(line)
+        if isinstance(answer, dict) and "not_offered" in answer:
             raise Unfit(answer["not_offered"])
         return answer
 
@@ -145,11 +146,9 @@ def _turn(worker: Worker, order: str, count: int) -> float:
 
 
 @contextmanager
-def server(python: Path) -> Iterator[str]:
+def server(python: Path, module: str = "benchmarks.stream_server") -> Iterator[str]:
     """The base URL of a stream server in a process of its own."""
-    with subprocess.Popen(
-        [python, "-m", "benchmarks.stream_server"], stdout=subprocess.PIPE, text=True, cwd=ROOT
-    ) as process:
+    with subprocess.Popen([python, "-m", module], stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
         try:
             assert process.stdout is not None
             yield process.stdout.readline().strip()

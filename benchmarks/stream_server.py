@@ -18,7 +18,7 @@ MODEL = "openai/gpt-4o-mini"
 PIECES = [" the", " stream", "ing", " token", " of", " café", ",", " a", ' "quoted"', "\n", " model", " is"]
 PAUSE = 0.002
 _ORDER = re.compile(rb"(each|paced) (\d+)")
-_HEAD = (
+HEAD = (
     b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-cache\r\n"
     b"Transfer-Encoding: chunked\r\nConnection: keep-alive\r\n\r\n"
 )
@@ -80,7 +80,7 @@ class _Connection(StreamRequestHandler):
         with suppress(ConnectionError):  # who asked has left
             while order := self._order():
                 how, count = order.groups()
-                self.connection.sendall(_HEAD)
+                self.connection.sendall(HEAD)
                 for data in writes(int(count)):
                     self.connection.sendall(data)
                     if how == b"paced":

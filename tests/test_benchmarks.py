@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import nullcontext
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
-from benchmarks import documents, page, rounds, stream_server
+from benchmarks import documents, keeping, page, plan, push, pushing, rounds, stream_server, sweep
 from benchmarks.environments import Environment
+from benchmarks.pacing import order, stamps
 
 # The floor is made of httpx itself, which is not there where the suite runs with httpx2.
 FIT = ["httpx + msgspec", "chain"] if find_spec("httpx") else ["chain"]
@@ -85,3 +91,100 @@ def test_contestants_read_the_whole_text_in_processes_of_their_own():
 def test_spread_of_one_figure_is_the_figure():
     assert page.spread([2e-6], 1e6) == "2.00"
     assert page.spread([9e-6, 8e-6, 123e-6], 1e6) == "9.0 [8.0 to 123]"
+
+
+def test_verdict_of_what_is_to_be_more_is_reached_above_its_limit():
+    told = page.Verdict("streams", 0.8, 0.9, is_least=True)
+    assert told.cells == ("streams", "at least 0.8", "0.9", "reached")
+    assert page.Verdict("streams", 4, 3.9, is_least=True).says == "**missed**"
+
+
+def test_sections_measured_alone_replace_those_of_the_page():
+    def section(measured: float, text: str) -> page.Section:
+        return page.Section("Chunks", text, [page.Verdict("x", 1 / 8, measured)])
+
+    other = page.Section("Imports", "Quick.", [page.Verdict("y", 1.3, 1.2)])
+    whole = page.render(
+        "About.", [section(1 / 7, "Slow."), other], {"openai": "no network"}, "## Notes\n\nWhy."
+    )
+    added = page.Section("Push", "New.", [page.Verdict("z", 5, 4)])
+    told = page.spliced(whole, [section(1 / 9, "Fast."), added], "Today.", {})
+    assert "| x | 1/8 | 1/9 | reached |\n| y | 1.3 | 1.2 | reached |\n| z | 5 | 4 | reached |\n\nTook" in told
+    assert "## Notes\n\nWhy.\n\n## Chunks\n\nFast.\n\nToday.\n\n## Imports\n\nQuick.\n" in told
+    assert told.endswith("## Push\n\nNew.\n\nToday.\n")
+    assert "Slow." not in told
+
+
+@pytest.mark.parametrize("guess", [0, 4, 37, 1_000])
+@pytest.mark.parametrize("most", [3, 4, 21, 99, 100])
+def test_search_finds_the_largest_number_that_holds_wherever_it_begins(guess, most):
+    assert sweep.largest(lambda number: number <= most, list(range(4, 101)), guess) == (
+        most if most > 3 else 0
+    )
+
+
+def test_percentile_of_nothing_is_no_success():
+    assert pushing.percentile([3.0, 1.0, 2.0], 50) == 2.0
+    assert pushing.percentile([], 99) == float("inf")
+
+
+@pytest.fixture(scope="module")
+def paced() -> Iterator[push.Paths]:
+    """The ways that need no peer, against a provider that keeps time."""
+    mine = Environment(Path(sys.executable), {})
+    with rounds.server(mine.python, "benchmarks.pacing") as base_url:
+        yield push.Paths({"ours": mine}, base_url)
+
+
+def test_provider_says_when_it_sent_and_who_left(paced):
+    body = json.dumps({"messages": [{"role": "user", "content": order("timed", 100, at_once=3, tag="t1")}]})
+    begun = time.monotonic()
+    asked = urllib.request.Request(f"{paced.base_url}/chat/completions", body.encode(), method="POST")
+    with urllib.request.urlopen(asked) as answer:
+        sent = [stamps(answer.readline().decode() + answer.readline().decode())[0] for _ in range(5)]
+    assert begun <= sent[0] <= sent[2] < sent[3] < sent[4] <= time.monotonic()
+    while not (closed := json.load(urllib.request.urlopen(f"{paced.base_url}/closed"))):
+        time.sleep(0.01)
+    assert sent[4] <= closed["t1"] <= time.monotonic()
+
+
+@pytest.fixture(scope="module")
+def site(paced) -> Iterator[rounds.Worker]:
+    """The process of our own site."""
+    with paced.worker("site") as worker:
+        yield worker
+
+
+@pytest.mark.parametrize("name", ["site", "lean loop"])
+def test_streams_of_a_way_are_measured_while_they_flow(paced, site, name):
+    with nullcontext(site) if name == "site" else paced.worker(name) as worker:
+        said = worker.turn("steady", 3, 50, 0.4)
+    assert said["tokens"] >= said["frames"] > 30
+    assert 0 < said["p50"] <= said["p99"] < 1
+    assert said["cpu_a_token"] > 0
+
+
+def test_meters_of_the_site_meter(site):
+    assert 0 < site.turn("log_share", 3, 50, 0.5)["share"] < 1
+    assert 1 < site.turn("transactions", 3, 50, 1)["transactions"] < 9
+    paid = site.turn("payload", 300, 0.02, 12.5)
+    assert 1 < paid["logged"] < paid["all"] < 12
+    assert site.turn("in_a_row", 3, 1)["cpu"] > 0
+
+
+def test_stalled_readers_are_stalled_and_what_they_read_is_streamed(site):
+    said = site.turn("stalled", 1, 4, 2, 0.5)
+    assert said["stuck"] == 4
+    assert said["came"] >= 1
+
+
+def test_runs_are_followed_and_stopped_from_another_process(paced):
+    quick = plan.Plan(follows=2, stops=2)
+    verdicts, text = keeping._elsewhere(paced, quick, "site")
+    assert [verdict.measured < 60_000 for verdict in verdicts] == [True] * 4
+    assert "stop, in another one, by the row" in text
+
+
+def test_a_way_whose_packages_are_not_there_takes_no_part(paced):
+    with pytest.raises(rounds.Unfit), paced.worker("openai"):
+        pass
