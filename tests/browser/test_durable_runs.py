@@ -14,7 +14,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from openrouter_app.testing import FakeOpenRouter
-from openrouter_app.testing.scripts import Gate, Piece
+from openrouter_app.testing.scripts import Gate, Piece, ToolCallScript
 from project.web import WebProcess
 from tests.faults.databases import Row, SqliteFile, SqliteTemplate
 from tests.faults.sites import CLOCKS, base_environment
@@ -402,6 +402,61 @@ def test_an_answer_that_was_cut_short_says_so_and_is_tried_again(
     assert {row.status for row in database.runs()} == {"interrupted", "done"}
     assert database.query("SELECT DISTINCT input FROM openrouter_app_run") == [('{"max_num":"77"}',)]
     assert len(openrouter.requests) == 2
+    openrouter.clear()
+
+
+JOKE = {"setup": "Why did the bear " + "really " * 40 + "cross?", "punchline": "Who " + "knows " * 20 + "it."}
+
+
+def card(page: Page) -> dict[str, str]:
+    """The fields of the tool call on the page."""
+    members = page.locator("[data-target=current] .openrouter-member")
+    pairs = members.evaluate_all(
+        "(all) => all.map((one) => [...one.children].map((part) => part.textContent))"
+    )
+    return dict(pairs)
+
+
+def is_growing(page: Page) -> None:
+    """Wait until some of the setup is there."""
+    until(page, lambda: "really really" in card(page).get("setup", ""))
+
+
+def test_a_tool_call_fills_in_across_reloads_and_tabs(
+    site: WebProcess, visit: Visit, openrouter: FakeOpenRouter, database: SqliteFile
+) -> None:
+    openrouter.reply(ToolCallScript("joke", JOKE), delay=0.05)
+    visitor = visit(site.address)
+    first = visitor.tab("joke")
+    run(first)
+    is_growing(first)
+    second = visitor.tab("joke")
+    first.reload()
+    for page in (first, second):
+        is_growing(page)
+        assert set(card(page)) == {"setup"}
+    row = only_row(first, database, "done")
+    for page in (first, second):
+        has_status(page, "Done")
+        assert card(page) == row.parts[-1]["arguments"] == JOKE
+    assert len(openrouter.requests) == 1
+
+
+def test_a_tool_call_that_was_cut_short_keeps_what_came(
+    site: WebProcess, visit: Visit, openrouter: FakeOpenRouter, database: SqliteFile
+) -> None:
+    openrouter.reply(ToolCallScript("joke", JOKE), delay=0.05)
+    page = visit(site.address).tab("joke")
+    run(page)
+    is_growing(page)
+    site.kill()
+    site.start()
+    row = only_row(page, database, "interrupted")
+    has_status(page, "Interrupted")
+    expect(page.locator(".openrouter-card .openrouter-status")).to_have_text("Cancelled")
+    assert card(page) == row.parts[-1]["arguments"]
+    assert JOKE["setup"].startswith(card(page)["setup"])
+    shoot(page, "durable-interrupted-call")
     openrouter.clear()
 
 
