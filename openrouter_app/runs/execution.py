@@ -123,7 +123,7 @@ async def _claimed_in_turn(live: LiveRun, prepared: Prepared, outcome: Outcome, 
                 raise Lost
             live.emit(Started(prepared.chain, prepared.version))
             reports.started(live)
-            return await _generate(live, prepared, outcome)
+            return await _generate(live, prepared, outcome, owner)
     except NoPlace:
         return Failed("busy", _("Too many answers are being written at the moment. Try again later."), True)
     except OpenRouterError as error:
@@ -179,7 +179,7 @@ def model_of(body: dict[str, Any]) -> ChatOpenRouter:
     return ChatOpenRouter(model=body["model"], tools=tools, tool_choice=choice, **body["options"])
 
 
-async def _generate(live: LiveRun, prepared: Prepared, outcome: Outcome) -> LastEvent:
+async def _generate(live: LiveRun, prepared: Prepared, outcome: Outcome, owner: Writer) -> LastEvent:
     """One model call: its events into the log's, and the answer that the chain's parser makes."""
     begun = time.monotonic()
     writer = _Writer(live)
@@ -193,6 +193,7 @@ async def _generate(live: LiveRun, prepared: Prepared, outcome: Outcome) -> Last
             elif isinstance(event, engine.ReplyFinished):
                 outcome.reply = event
             writer.write(event)
+    await _until_all_is_said(live, owner)  # what is held back belongs to the answer
     reply = outcome.reply
     assert reply is not None  # noqa: S101 - a stream that ends without it raises
     usage = reply.usage or engine.Usage()
@@ -221,7 +222,7 @@ class _Writer:
         self.invalid = ""
         self._live = live
         self._open = ""  # the kind of the last part, where it can still grow
-        self._part = -1
+        self._part = live.state.next_part - 1  # counted here: the state does not know what is held back
         self._since = 0.0
 
     def write(self, event: engine.Event) -> None:
@@ -251,7 +252,7 @@ class _Writer:
 
     def _new(self, kind: str) -> int:
         self._open = kind
-        self._part = self._live.state.next_part
+        self._part += 1
         self._since = time.monotonic()
         return self._part
 
@@ -265,6 +266,16 @@ async def _to_its_end(commit: Coroutine[Any, Any, LastEvent]) -> LastEvent:
     return task.result()
 
 
+async def _until_all_is_said(live: LiveRun, owner: Writer) -> None:
+    """Wait while events are held back. Raises `Lost` where the run turns out to be somebody else's."""
+    while live.is_in_doubt and not live.has_moved:
+        await owner.flush()  # tells whether the lease still stands; what was held back is said then
+        if live.is_in_doubt:
+            await asyncio.sleep(PAUSES[0])
+    if live.has_moved:
+        raise Lost
+
+
 async def _commit_end(live: LiveRun, outcome: Outcome, last: LastEvent, owner: Writer) -> LastEvent:
     """Write the end into the row; answers the event to show, which is what the row says.
 
@@ -272,12 +283,7 @@ async def _commit_end(live: LiveRun, outcome: Outcome, last: LastEvent, owner: W
     Raises `Lost` where the row is not this process's any more, and what the database raises where it
     stays away until the lease has run out.
     """
-    while live.is_in_doubt and not live.has_moved:
-        await owner.flush()  # tells whether the lease still stands; what was held back is said then
-        if live.is_in_doubt:
-            await asyncio.sleep(PAUSES[0])
-    if live.has_moved:
-        raise Lost
+    await _until_all_is_said(live, owner)
     live.is_ending = True
     until = time.monotonic() + get_settings().LEASE
     pauses = iter(PAUSES)

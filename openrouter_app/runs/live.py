@@ -102,6 +102,7 @@ class Followed:
 
     async def updates(self) -> AsyncGenerator[Update, None]:
         """A snapshot, then what happens, until the run has ended or moved."""
+        await self.until_certain()
         if self.has_moved:
             return
         inbox = _Inbox(self.seq)

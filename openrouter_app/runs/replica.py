@@ -2,10 +2,10 @@
 
 `docs/protocol.md`, rule 4: frames that came first are kept while the log is read; frames up to the
 logged seq are dropped, those that fit are applied, and at a hole the log is read again with nothing
-thrown away. A row of the log spans many frames: where one of those was lost, and the state stands in
-the midst of a row, it is made anew from the log's beginning. Frames carry the fence of who sent them: an older one is nobody's word any more, a newer
-one means that the log has to be read from its beginning, because what the owner before it said
-may never have been logged.
+thrown away. A row of the log spans many frames: where one of those was lost, so that the state stands
+in the midst of a row, it is made anew from the log's beginning. Frames carry the fence of who sent
+them: an older one is nobody's word any more, a newer one means that the log has to be read from its
+beginning, because what the owner before it said may never have been logged.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class Replica(Followed):
         self._catch_up()
 
     def read(self, fence: int, after: int, rows: Sequence[tuple[int, int, list[Event]]]) -> None:
-        """The log's rows behind ``after`` (this replica's `read_from`, or 0), and the fence its run had *after* that.
+        """The log's rows behind ``after`` (`read_from`, or 0), and the fence its run had *after* that.
 
         Where the fence is another than before, only a reading from 0 counts.
         """

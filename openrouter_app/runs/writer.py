@@ -153,7 +153,7 @@ class Writer:
 
     def _look(self, live: LiveRun, row: leases.Standing | None, valid_until: float | None) -> None:
         """Act on what the row of a run says."""
-        if live.is_ending or live.has_moved or live.failure is not None:
+        if live.is_ending or live.has_moved or (live.failure is not None and row is None):
             return
         # Of a run that was not claimed yet, only an end is news: a claim may be on its way.
         mine = row is not None and (
