@@ -241,10 +241,11 @@ class ProgressiveArguments:
     nothing is raised here.
     """
 
-    __slots__ = ("_parser", "broken")
+    __slots__ = ("_has_begun", "_parser", "broken")
 
     def __init__(self) -> None:
         self._parser = PartialJSON()
+        self._has_begun = False
         self.broken = False
 
     def feed(self, text: str) -> list[Operation]:
@@ -256,9 +257,12 @@ class ProgressiveArguments:
         except PartialJSONError:
             self.broken = True
             return []
-        if operations and not isinstance(self._parser.value, dict):
-            self.broken = True
-            return []
+        if operations and not self._has_begun:
+            # Once: the root stays what it is, and asking for the value costs all of it.
+            self._has_begun = True
+            if not isinstance(self._parser.value, dict):
+                self.broken = True
+                return []
         self.broken = len(self._parser.open or "") > MAX_PATH
         return operations
 

@@ -257,32 +257,35 @@ def _fields(event: msgspec.Struct, leave_out: tuple[str, ...] = ()) -> dict[str,
 
 
 def merged(events: list[PageEvent]) -> list[PageEvent]:
-    """The same events with neighbouring appends to one part or call made one."""
+    """The same events with neighbouring appends to one part or call made one. Costs O(events)."""
     result: list[PageEvent] = []
-    pieces: list[str] = []
+    grown: list[Any] = []  # of the last event: its texts, or its operations
     for event in events:
         last = result[-1] if result else None
         kind = event["type"]
-        if last is not None and last["type"] == kind:
-            if kind in ("text", "reasoning") and last["part"] == event["part"]:
-                pieces.append(event["delta"])
-                if kind == "reasoning":
-                    last["ms"] = event["ms"]
-                continue
-            if kind == "tool.arguments" and last["call"] == event["call"]:
-                merge(last["ops"], event["ops"])
-                continue
-        _join(result, pieces)
-        result.append(dict(event))
-        if kind == "tool.arguments":
-            result[-1]["ops"] = list(event["ops"])  # other followers hold the same event
         if kind in ("text", "reasoning"):
-            pieces.append(event["delta"])
-    _join(result, pieces)
+            if last is not None and last["type"] == kind and last["part"] == event["part"]:
+                last.update(event)
+            else:
+                _settle(result, grown)
+                result.append(dict(event))
+            grown.append(event["delta"])
+        elif kind == "tool.arguments":
+            if last is None or last["type"] != kind or last["call"] != event["call"]:
+                _settle(result, grown)
+                result.append(dict(event))
+            grown += event["ops"]
+        else:
+            _settle(result, grown)
+            result.append(dict(event))
+    _settle(result, grown)
     return result
 
 
-def _join(result: list[PageEvent], pieces: list[str]) -> None:
-    if pieces:
-        result[-1]["delta"] = "".join(pieces)
-        pieces.clear()
+def _settle(result: list[PageEvent], grown: list[Any]) -> None:
+    """Give the last event all that it has grown by; other followers hold the events it came from."""
+    if result and result[-1]["type"] == "tool.arguments":
+        result[-1]["ops"] = merge([], grown)
+    elif grown:
+        result[-1]["delta"] = "".join(grown)
+    grown.clear()

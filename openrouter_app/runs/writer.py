@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 from uuid import uuid4
 
-from django.db import InterfaceError, OperationalError
+from django.db import InterfaceError, InternalError, OperationalError
 from django.utils.translation import gettext as _
 
 from ..conf import get_settings
@@ -29,7 +29,7 @@ log = logging.getLogger("openrouter_app.runs")
 
 Result = TypeVar("Result")
 
-LOST_DATABASE = (OperationalError, InterfaceError)
+LOST_DATABASE = (OperationalError, InterfaceError, InternalError)
 """What says nothing about the write itself: it may well succeed later."""
 
 

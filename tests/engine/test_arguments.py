@@ -149,3 +149,16 @@ def test_delta_finds_its_call_at_the_same_cost_among_many():
     for index, call in enumerate(every):
         assert calls.find(index, f"id{index}", "f") is calls.find(index, f"id{index}", "") is call
         assert calls.find(index, "", "") is calls.find(None, "", "") is call
+
+
+def test_long_arguments_cost_as_much_a_piece_as_short_ones():
+    def cost(pieces: int) -> float:
+        progress = ProgressiveArguments()
+        progress.feed('{"a": "')
+        begun = time.process_time()
+        for _ in range(pieces):
+            progress.feed("x" * 50)
+        return time.process_time() - begun
+
+    least = min(cost(2_000) for _ in range(3))
+    assert any(cost(40_000) < 60 * least + 0.02 for _ in range(3))
