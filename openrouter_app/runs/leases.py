@@ -60,17 +60,18 @@ def write(
 
     ``batches`` maps a run's primary key to the fence it was claimed with and what is new;
     ``watched`` are all runs to be looked at; ``renew`` is a process and the seconds for which its
-    leases are renewed. Runs whose fence is another now, or that do not run, get no events. The
-    number of statements does not depend on how many runs there are.
+    leases of these are renewed: that of a run it gave up may run out. Runs whose fence is another
+    now, or that do not run, get no events. The number of statements does not depend on how many
+    runs there are.
     """
     if not batches and renew is None:
         return _standing(watched)  # nothing is written, so no lock is taken
     with transaction.atomic(using=router.db_for_write(RunEvent)):
         if renew is not None:
+    watched = list(watched)
             process, seconds = renew
-            Run.objects.filter(owner_process=process, status=Run.Status.RUNNING).update(
-                lease_until=database_time(seconds)
-            )
+            mine = Run.objects.filter(pk__in=watched, owner_process=process, status=Run.Status.RUNNING)
+            mine.update(lease_until=database_time(seconds))
         standing = _standing(watched, lock=bool(batches))
         RunEvent.objects.bulk_create(
             RunEvent(run_id=pk, after=batch.after, seq=batch.seq, events=encode(batch.events))

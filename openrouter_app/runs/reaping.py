@@ -10,7 +10,7 @@ import asyncio
 import logging
 from uuid import UUID
 
-from django.db import transaction
+from django.db import DatabaseError, transaction
 from django.db.models import Q
 from django.db.models.functions import Now
 from django.utils import timezone
@@ -68,10 +68,16 @@ def close_with(row: Run, last: LastEvent) -> bool:
     """End a run that no process executes: what its log has is kept. False where it has moved on."""
     state = RunState(chain="", version=None, input={})
     seq = 0
-    for _after, reached, events in events_of(row.uuid):
-        seq = reached
-        for event in events:
-            state.apply(event)
+    try:
+        for _after, reached, events in events_of(row.uuid):
+            for event in events:
+                state.apply(event)
+            seq = reached
+    except DatabaseError:
+        raise
+    except Exception:
+        # It has to end all the same: otherwise every look would fail at it, and reach no other run.
+        log.exception("the log of run %s makes no sense after event %d", row.uuid, seq)
     return end(row.pk, row.fence, row.status, fields_at_end(state, seq + 1, last, Outcome()))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 from uuid import UUID
 
@@ -16,8 +16,8 @@ from .live import Snapshot
 from .log import decode
 from .state import RunState
 
-Rows = list[tuple[int, int, list[Event]]]
-"""The log: (after, seq, events)."""
+Row = tuple[int, int, list[Event]]
+"""A row of the log: (after, seq, events)."""
 
 
 class Reading(msgspec.Struct, frozen=True):
@@ -26,7 +26,7 @@ class Reading(msgspec.Struct, frozen=True):
     fence: int
     process: str
     after: int
-    rows: Rows
+    rows: list[Row]
     is_expired: bool
     whole: Snapshot | None
     """Set once the run has ended."""
@@ -37,7 +37,7 @@ def read(run: UUID, after: int = 0, fence: int = 0) -> Reading | None:
 
     The log is read first and the row then: what ends between the two has a row that says it all.
     """
-    rows = events_of(run, after)
+    rows = list(events_of(run, after))
     expired = ExpressionWrapper(Q(lease_until__lt=Now()), output_field=BooleanField())
     row = (
         Run.objects.filter(uuid=run)
@@ -55,10 +55,11 @@ def read(run: UUID, after: int = 0, fence: int = 0) -> Reading | None:
     return Reading(now, process, after, rows, bool(is_expired) and status == Run.Status.RUNNING, None)
 
 
-def events_of(run: UUID, after: int = 0) -> Rows:
+def events_of(run: UUID, after: int = 0) -> Iterator[Row]:
     """The log behind a seq; its first row may have begun before that."""
     found = RunEvent.objects.filter(run__uuid=run, seq__gt=after).order_by("seq")
-    return [(first, seq, decode(text)) for first, seq, text in found.values_list("after", "seq", "events")]
+    for first, seq, text in found.values_list("after", "seq", "events"):
+        yield first, seq, decode(text)
 
 
 def parts_so_far(run: UUID) -> list[dict[str, Any]]:
