@@ -64,11 +64,11 @@ def write(
     now, or that do not run, get no events. The number of statements does not depend on how many
     runs there are.
     """
+    watched = list(watched)
     if not batches and renew is None:
         return _standing(watched)  # nothing is written, so no lock is taken
     with transaction.atomic(using=router.db_for_write(RunEvent)):
         if renew is not None:
-    watched = list(watched)
             process, seconds = renew
             mine = Run.objects.filter(pk__in=watched, owner_process=process, status=Run.Status.RUNNING)
             mine.update(lease_until=database_time(seconds))
