@@ -7,6 +7,7 @@ it is started again (``python -m project.web FD`` is what it runs).
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import sys
 import time
@@ -84,5 +85,7 @@ class WebProcess(Child):
 
 
 if __name__ == "__main__":
+    # uvicorn says the signal again once it has left, which would look like a crash.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
     serve(socket.socket(fileno=int(sys.argv[1])))

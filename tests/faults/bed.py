@@ -17,9 +17,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from project.valkey import Valkey
 from tests.faults.databases import Database
@@ -61,20 +62,25 @@ class Bed:
         for site in self.sites:
             site.kill()
 
+    @property
+    def provider_port(self) -> int:
+        """Where a proxy to the provider leads."""
+        return urlsplit(self.provider.base_url).port or 80
+
     async def site(
         self,
         *,
         provider_port: int | None = None,
         layer_port: int | None = None,
-        database_url: str | None = None,
+        database_port: int | None = None,
         **settings: float,
     ) -> Site:
         """Another web process, serving. A port is a proxy's; ``settings`` are clocks of its own."""
         environment = dict(self.environment)
-        environment["DATABASE_URL"] = database_url or self.database.url
+        environment["DATABASE_URL"] = _with_port(self.database.url, database_port)
         environment["OPENROUTER_BASE_URL"] = _with_port(self.provider.base_url, provider_port)
         if self.valkey is not None:
-            environment["CHANNEL_LAYER_URL"] = self.valkey.url(port=layer_port)
+            environment["CHANNEL_LAYER_URL"] = _with_port(self.valkey.url(), layer_port)
         site = Site(environment, log=self.folder / f"site-{len(self.sites) + 1}.log", **settings)
         self.sites.append(site)
         await site.serves()
@@ -106,12 +112,18 @@ class Bed:
         deadline = time.monotonic() + within
         while True:
             history = await asyncio.to_thread(self.history, fresh_snapshots=fresh_snapshots)
-            wrong = problems(history)
+            wrong = [*problems(history), *self._crashes()]
             if not wrong:
                 return history
             if time.monotonic() > deadline:
                 raise AssertionError("\n".join([*wrong, "", self.logs()]))
             await asyncio.sleep(0.05)
+
+    def _crashes(self) -> Iterator[str]:
+        """What ended in the server's hands: a page got a 500, or its socket was torn down."""
+        for site in self.sites:
+            if crashes := site.said().count("Exception in ASGI application"):
+                yield f"{site.log.name if site.log else site}: {crashes} exceptions that nobody caught"
 
     def logs(self) -> str:
         """What the sites said, for whoever has to find out why."""

@@ -114,7 +114,10 @@ def no_final_status_changes(history: History) -> Iterator[str]:
 
 
 def frames_are_in_order(history: History) -> Iterator[str]:
-    """Accepted, one snapshot, ranges that tile, one last event, then nothing."""
+    """Accepted, one snapshot, ranges that tile, one last event, then nothing.
+
+    An end whose events nobody could follow, since their process died, comes as a snapshot.
+    """
     for page in history.pages:
         connections = _connections(page)
         for number, connection in enumerate(connections, 1):
@@ -134,11 +137,12 @@ def _order(frames: Sequence[Entry], *, stands: bool, fresh_snapshots: bool) -> I
                 asked += 1
             case "got", "run.snapshot":
                 snapshots += 1
-                if snapshots > asked and not fresh_snapshots:
+                is_end = frame["state"]["status"] in FINAL
+                if snapshots > asked and not fresh_snapshots and (ended or not is_end):
                     yield f"{snapshots} snapshots for {asked} follows"
-                if ended and frame["state"]["status"] not in FINAL:
+                if ended and not is_end:
                     yield "a snapshot of a run that had ended says it has not"
-                seq, ended = frame["seq"], ended or frame["state"]["status"] in FINAL
+                seq, ended = frame["seq"], ended or is_end
             case "got", "run.events":
                 if seq is None:
                     yield "events before the snapshot"
@@ -257,8 +261,7 @@ def _compared(state: dict[str, Any], row: Row) -> Iterator[tuple[str, Any, Any]]
     yield "parts", state.get("parts"), row.parts
     yield "output", state.get("output"), row.output
     usage = state.get("usage") or {}
-    # Of what nobody said, a row has nothing, and a page shows none.
-    yield "prompt_tokens", usage.get("prompt_tokens") or 0, row.prompt_tokens or 0
-    yield "completion_tokens", usage.get("completion_tokens") or 0, row.completion_tokens or 0
+    yield "prompt_tokens", usage.get("prompt_tokens"), row.prompt_tokens
+    yield "completion_tokens", usage.get("completion_tokens"), row.completion_tokens
     cost = usage.get("cost")
     yield "cost", None if cost is None else round(Decimal(cost), 10), row.cost

@@ -13,6 +13,7 @@ import socket
 import struct
 import time
 import urllib.request
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from http.cookies import SimpleCookie
@@ -29,6 +30,8 @@ FINAL = frozenset({"done", "stopped", "failed", "interrupted"})
 LAST_EVENTS = frozenset({"finished", "stopped", "failed", "interrupted"})
 NEVER_AGAIN = frozenset({4401})
 SHORTEST_DELAY, LONGEST_DELAY = 0.0125, 0.75
+PATIENCE = 8.0
+"""Seconds after which what a page waits for is not coming, however busy the machine."""
 COOKIE = "openrouter_demo_session"
 
 INPUTS = {
@@ -76,7 +79,7 @@ class Page:
 
     async def __aenter__(self) -> Page:
         self._life = asyncio.create_task(self._live())
-        await until(lambda: self.is_connected)
+        await self._until(lambda: self.is_connected)
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
@@ -97,9 +100,9 @@ class Page:
         await self._send(frame)
         return await self.accepted(id) if wait else id
 
-    async def accepted(self, id: str, seconds: float = 5) -> str:
+    async def accepted(self, id: str, seconds: float = PATIENCE) -> str:
         """The run that a start became. Raises `Refused`."""
-        await until(lambda: id in self.runs or id in self._refused, seconds)
+        await self._until(lambda: id in self.runs or id in self._refused, seconds)
         if id in self._refused:
             raise Refused(self._refused[id])
         return self.runs[id]
@@ -121,7 +124,7 @@ class Page:
         before = len(self.history)
         if self._socket is not None:
             await self._socket.close(1001)
-        await until(lambda: any(entry.what == "opened" for entry in self.history[before:]))
+        await self._until(lambda: any(entry.what == "opened" for entry in self.history[before:]))
 
     # What happens to it
 
@@ -162,18 +165,26 @@ class Page:
         parts = self.views[run].state.get("parts", []) if run in self.views else []
         return "".join(part["text"] for part in parts if part["type"] == "text")
 
-    async def says(self, run: str, text: str, seconds: float = 5) -> None:
+    async def says(self, run: str, text: str, seconds: float = PATIENCE) -> None:
         """Wait until the run's text has come this far."""
-        await until(lambda: text in self.text(run), seconds)
+        await self._until(lambda: text in self.text(run), seconds)
 
-    async def ended(self, run: str, seconds: float = 5) -> dict[str, Any]:
+    async def ended(self, run: str, seconds: float = PATIENCE) -> dict[str, Any]:
         """Wait until the run has ended; answers its state."""
-        await until(lambda: self.status(run) in FINAL, seconds)
+        await self._until(lambda: self.status(run) in FINAL, seconds)
         return self.views[run].state
 
     def got(self, type: str) -> list[dict[str, Any]]:
         """Every frame of this type, ever."""
         return [entry.frame for entry in self.history if entry.what == "got" and entry.frame["type"] == type]
+
+    async def _until(self, condition: Callable[[], Any], seconds: float = PATIENCE) -> None:
+        try:
+            await until(condition, seconds)
+        except TimeoutError:
+            now = time.monotonic()
+            last = [f"{entry.at - now:8.3f} {entry.what:6} {entry.frame!r:.200}" for entry in self.history]
+            raise AssertionError("\n".join([f"{self.name} waited in vain:", *last[-15:]])) from None
 
     # Its life
 

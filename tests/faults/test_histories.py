@@ -162,6 +162,12 @@ def test_second_snapshot_that_nobody_asked_for():
     assert problems(replace(doctored(*frames), fresh_snapshots=True)) == []
 
 
+def test_end_that_comes_as_a_snapshot_is_sound():
+    end = snapshot(6, status="done", parts=PARTS, output="Hello", usage=USAGE)
+    assert problems(history(pages=[page(*FRAMES[:5], end)])) == []
+    assert "2 snapshots for 1 follows" in problems(doctored(*FRAMES, end))[0]
+
+
 def test_follow_that_was_never_answered():
     told = page(*FRAMES)
     again = [Entry(2.0, "opened"), Entry(2.1, "sent", FOLLOW[1])]
