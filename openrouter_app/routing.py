@@ -6,11 +6,12 @@ The handshake's origin is checked before a session is read or anything else is d
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from importlib import import_module
 from typing import Any, cast
 from urllib.parse import urlsplit
 
 from channels.routing import URLRouter
-from channels.sessions import SessionMiddlewareStack
+from channels.sessions import CookieMiddleware
 from django.conf import settings as django_settings
 from django.core.exceptions import ImproperlyConfigured
 from django.http.request import split_domain_port, validate_host
@@ -39,6 +40,23 @@ class SameOrigin:
         if scope["type"] == "websocket" and not is_same_origin(scope):
             await send({"type": "websocket.close", "code": 1008})
             return
+        await self.app(scope, receive, send)
+
+
+class ReadSession:
+    """Puts the session of the handshake's cookie into the scope, where no other middleware has.
+
+    It is only read (`identity`), so no message passes through here; Channels' own middleware asks the
+    session at every frame that is sent whether it has changed.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
+        if "session" not in scope:
+            store = import_module(django_settings.SESSION_ENGINE).SessionStore
+            scope = {**scope, "session": store(scope["cookies"].get(django_settings.SESSION_COOKIE_NAME))}
         await self.app(scope, receive, send)
 
 
@@ -115,5 +133,5 @@ async def _not_found(scope: dict[str, Any], receive: Any, send: Any) -> None:
 websocket_urlpatterns = [re_path(_pattern(), RunConsumer.as_asgi())]
 websocket_application = SameOrigin(
     # Who is logged in, the consumer asks `identity`, which only reads.
-    SessionMiddlewareStack(URLRouter([*websocket_urlpatterns, re_path(r"", cast(Any, _not_found))]))
+    CookieMiddleware(ReadSession(URLRouter([*websocket_urlpatterns, re_path(r"", cast(Any, _not_found))])))
 )

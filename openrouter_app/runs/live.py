@@ -107,7 +107,7 @@ class Followed:
             return
         inbox = _Inbox(self.seq)
         self._inboxes.add(inbox)
-        window = WINDOW
+        window, handed_out = WINDOW, 0.0
         try:
             # What is handed out and whether it is the last belong to one moment: a reader may take
             # his time between two of them.
@@ -115,6 +115,10 @@ class Followed:
             yield self.snapshot()  # and not kept here: it is as long as the answer
             while not final:
                 await inbox.wait()
+                if (early := handed_out + window - time.monotonic()) > 0:
+                    await asyncio.sleep(early)
+                    late = time.monotonic() - handed_out - window
+                    window = WIDE_WINDOW if late > WINDOW / 2 else WINDOW
                 await self.until_certain()
                 if self.has_moved:
                     return
@@ -122,11 +126,7 @@ class Followed:
                 after, seq, events = inbox.take(self.seq)
                 final = self.is_final
                 yield self.snapshot() if overflowed else Range(self.run, after, seq, merged(events))
-                if not final:
-                    begun = time.monotonic()
-                    await asyncio.sleep(window)
-                    late = time.monotonic() - begun - window
-                    window = WIDE_WINDOW if late > WINDOW / 2 else WINDOW
+                handed_out = time.monotonic()
         finally:
             self._inboxes.discard(inbox)
 
@@ -134,14 +134,15 @@ class Followed:
 class _Inbox:
     """What waits for one follower."""
 
-    __slots__ = ("_after", "_events", "_ready", "_size", "overflowed")
+    __slots__ = ("_after", "_events", "_is_ready", "_size", "_waiter", "overflowed")
 
     def __init__(self, seq: int) -> None:
         self.overflowed = False
         self._after = seq
         self._events: list[PageEvent] = []
         self._size = 0
-        self._ready = asyncio.Event()
+        self._is_ready = False
+        self._waiter: asyncio.Future[None] | None = None
 
     def put(self, event: PageEvent, size: int) -> None:
         if self.overflowed:
@@ -151,22 +152,30 @@ class _Inbox:
         if len(self._events) > BACKLOG or self._size > BACKLOG_SIZE:
             self.overflow()
         else:
-            self._ready.set()
+            self._wake()
 
     def overflow(self) -> None:
         """A snapshot stands for all of it, so nothing is kept."""
         self.overflowed = True
         self._events = []
-        self._ready.set()
+        self._wake()
+
+    def _wake(self) -> None:
+        self._is_ready = True
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
 
     async def wait(self) -> None:
-        await self._ready.wait()
+        """Until there is something. For one waiter; an `asyncio.Event` would cost a queue of them."""
+        if not self._is_ready:
+            self._waiter = asyncio.get_running_loop().create_future()
+            await self._waiter
 
     def take(self, seq: int) -> tuple[int, int, list[PageEvent]]:
         """Everything that waited, as (after, seq, events); the inbox is empty afterwards."""
         after, events = self._after, self._events
         self._after, self._events, self._size, self.overflowed = seq, [], 0, False
-        self._ready.clear()
+        self._is_ready = False
         return after, seq, events
 
 

@@ -37,9 +37,10 @@ def merged(events: Iterable[Event]) -> list[Event]:
     pieces: list[str] = []
     for event in events:
         last = result[-1] if result else None
+        if type(event) is Text and type(last) is Text and event.part == last.part:  # nearly all of them
+            pieces.append(event.delta)
+            continue
         match event, last:
-            case (Text(part, delta), Text(before, _)) if part == before:
-                pieces.append(delta)
             case (Reasoning(part, delta, ms), Reasoning(before, first, _)) if part == before:
                 pieces.append(delta)
                 result[-1] = Reasoning(part, first, ms)
