@@ -317,7 +317,8 @@ def test_every_word_the_modules_say_is_in_the_template() -> None:
     statuses = ["queued", "running", "waiting", "done", "stopped", "failed", "interrupted"]
     calls = ["writing", "ready", "invalid", "approved", "denied", "cancelled", *statuses[1:4], "failed"]
     sockets = ["closed", "connecting", "ready", "waiting", "outdated", "signed-out"]
-    said |= {f"status.{status}" for status in ["sending", "stopping", *statuses]} | {f"call.{status}" for status in calls}
+    said |= {f"status.{status}" for status in ["sending", "stopping", *statuses]}
+    said |= {f"call.{status}" for status in calls}
     said |= {f"connection.{status}" for status in sockets} | {"banner.outdated", "banner.signed-out"}
     said |= {f"usage.{fact}" for fact in ["model", "provider", "tokens", "cost", "time", "version"]}
     said |= {"error", "error.busy", "error.limit", "error.too_large", "advice.retry", "advice.busy"}
