@@ -93,10 +93,14 @@ class Writer:
         try:
             while self._runs:
                 await asyncio.sleep(get_settings().FLUSH_INTERVAL)
-                if self._runs:
-                    await self.flush()
+                try:
+                    if self._runs:
+                        await self.flush()
+                except Exception:
+                    log.exception("the log could not be looked after")
         finally:
             self._task = None
+            self.failing_since = None  # where nothing is to be written, nothing fails
             self._thread.submit(leases.close_connections)
         if self._runs:
             self._task = asyncio.create_task(self._work(), name="openrouter log")
@@ -104,7 +108,14 @@ class Writer:
     async def flush(self) -> None:
         """Write what is new and look at every row; what fails comes again the next time."""
         async with self._one_at_a_time:
-            await self._flush()
+            # Not to be cut short with whoever waits for it: what was taken from the runs is written, or
+            # given back.
+            flushing = asyncio.ensure_future(self._flush())
+            try:
+                await asyncio.shield(flushing)
+            except asyncio.CancelledError:
+                await asyncio.wait([flushing])
+                raise
 
     async def _flush(self) -> None:
         settings = get_settings()
@@ -118,8 +129,10 @@ class Writer:
                     batches[live.pk] = (live.fence, batch)
         due = begun - self._renewed >= settings.LEASE_RENEWAL or any(live.is_in_doubt for live in watched)
         renew = (self.process, settings.LEASE) if due else None
+        keys = [live.pk for live in watched]
         try:
-            standing = await self.call(leases.write, batches, [live.pk for live in watched], renew)
+            found = await self.call(leases.write, batches, keys, renew)
+            standing = {pk: found.get(pk) for pk in keys}
         except LOST_DATABASE as error:
             for live in watched:
                 if live.pk in batches:
@@ -135,25 +148,30 @@ class Writer:
         if due:
             self._renewed = begun
         for live in watched:
-            self._look(live, standing.get(live.pk), begun + settings.LEASE if due else None)
+            if live.pk in standing:
+                self._look(live, standing[live.pk], begun + settings.LEASE if due else None)
 
     async def _one_by_one(
         self, watched: list[LiveRun], batches: dict[int, tuple[int, Batch]], renew: tuple[str, float] | None
-    ) -> dict[int, leases.Standing]:
+    ) -> dict[int, leases.Standing | None]:
         """Find whose events no database takes: that run fails, the others do not."""
-        standing: dict[int, leases.Standing] = {}
+        standing: dict[int, leases.Standing | None] = {}
         for live in watched:
             mine = {live.pk: batches[live.pk]} if live.pk in batches else {}
             try:
-                standing |= await self.call(leases.write, mine, [live.pk], renew)
+                found = await self.call(leases.write, mine, [live.pk], renew)
+                standing[live.pk] = found.get(live.pk)
+            except LOST_DATABASE:
+                if live.pk in batches:
+                    live.give_back(batches[live.pk][1])
             except Exception:
                 log.exception("the log of run %s could not be written", live.run)
                 live.fail(not_stored())
         return standing
 
     def _look(self, live: LiveRun, row: leases.Standing | None, valid_until: float | None) -> None:
-        """Act on what the row of a run says."""
-        if live.is_ending or live.has_moved or (live.failure is not None and row is None):
+        """Act on what the row of a run says; None: there is none."""
+        if live.is_ending or live.has_moved:
             return
         # Of a run that was not claimed yet, only an end is news: a claim may be on its way.
         mine = row is not None and (
