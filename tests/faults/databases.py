@@ -10,8 +10,8 @@ import shutil
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
-from contextlib import closing
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
 from itertools import count
@@ -72,6 +72,10 @@ class Database:
         """Delete it, whoever is connected."""
         raise NotImplementedError
 
+    def locked(self) -> AbstractContextManager[None]:
+        """Nobody else writes meanwhile."""
+        raise NotImplementedError
+
     def runs(self) -> list[Row]:
         """Every run there is."""
         return [Row.of(values) for values in self.query(f"SELECT {COLUMNS} FROM openrouter_app_run")]
@@ -95,6 +99,13 @@ class SqliteFile(Database):
     def query(self, sql: str) -> list[tuple[Any, ...]]:
         with closing(sqlite3.connect(self.path, timeout=20)) as connection:
             return connection.execute(sql).fetchall()
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        with closing(sqlite3.connect(self.path, timeout=20, isolation_level=None)) as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            yield
+            connection.execute("ROLLBACK")
 
     def drop(self) -> None:
         for suffix in ("", "-wal", "-shm"):
