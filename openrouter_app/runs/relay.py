@@ -95,7 +95,7 @@ class Relay:
         async with self._opening:
             if self._channel is None:
                 # Its default prefix: channels-redis reads one prefix at a time, five seconds each.
-                self._channel = await self._try(self._layer.new_channel())
+                self._channel = await self._try(self._layer.new_channel)
         if self._channel is not None and (self._reader is None or self._reader.done()):
             self._reader = asyncio.create_task(self._read(self._channel), name="openrouter layer")
         return self._channel
@@ -133,7 +133,7 @@ class Relay:
                 "seq": frame.seq,
                 "events": encode(frame.events),
             }
-            await self._try(self._layer.group_send(group_of(run), message))
+            await self._try(self._layer.group_send, group_of(run), message)
         if is_over and self._outboxes.get(run) is box:
             del self._outboxes[run]
             box.live.on_event = None
@@ -146,13 +146,13 @@ class Relay:
         channel = await self.open()
         if channel is None:
             return
-        await self._try(self._layer.group_add(group_of(run), channel))
+        await self._try(self._layer.group_add, group_of(run), channel)
         await self._tell(owner, {"type": "openrouter.follow", "run": run.hex})
 
     def unfollow(self, run: UUID) -> None:
         """Hear no more of it."""
         if self._replicas.pop(run, None) is not None and self._channel is not None:
-            leaving = asyncio.create_task(self._try(self._layer.group_discard(group_of(run), self._channel)))
+            leaving = asyncio.create_task(self._try(self._layer.group_discard, group_of(run), self._channel))
             self._leaving.add(leaving)
             leaving.add_done_callback(self._leaving.discard)
 
@@ -163,7 +163,7 @@ class Relay:
 
     async def _tell(self, owner: str, message: dict[str, Any]) -> None:
         if owner and not owner.startswith("process."):
-            await self._try(self._layer.send(owner, message))
+            await self._try(self._layer.send, owner, message)
 
     # ---- the channel ----
 
@@ -191,11 +191,11 @@ class Relay:
         except (KeyError, ValueError, TypeError, msgspec.MsgspecError):
             log.warning("a message in the channel layer is not one of ours")
 
-    async def _try(self, call: Coroutine[Any, Any, Any]) -> Any:
+    async def _try(self, call: Callable[..., Coroutine[Any, Any, Any]], *args: Any) -> Any:
         """What the call answers, None where it fails or takes too long; said once in the log."""
         try:
             async with asyncio.timeout(get_settings().LAYER_TIMEOUT):
-                answer = await call
+                answer = await call(*args)
         except Exception as error:
             if self._failing_since is None:
                 self._failing_since = time.monotonic()

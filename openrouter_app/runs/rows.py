@@ -38,10 +38,12 @@ def read(run: UUID, after: int = 0, fence: int = 0) -> Reading | None:
     The log is read first and the row then: what ends between the two has a row that says it all.
     """
     rows = list(events_of(run, after))
-    expired = ExpressionWrapper(Q(lease_until__lt=Now()), output_field=BooleanField())
+    expired = Q(status=Run.Status.RUNNING, lease_until__lt=Now()) | Q(
+        status=Run.Status.QUEUED, deadline__lt=Now()
+    )
     row = (
         Run.objects.filter(uuid=run)
-        .annotate(is_expired=expired)
+        .annotate(is_expired=ExpressionWrapper(expired, output_field=BooleanField()))
         .values_list("fence", "owner_process", "status", "is_expired")
         .first()
     )
@@ -52,7 +54,7 @@ def read(run: UUID, after: int = 0, fence: int = 0) -> Reading | None:
         return Reading(now, process, after, [], False, snapshot_of_row(run))
     if after and now != fence:
         return read(run)
-    return Reading(now, process, after, rows, bool(is_expired) and status == Run.Status.RUNNING, None)
+    return Reading(now, process, after, rows, bool(is_expired), None)
 
 
 def events_of(run: UUID, after: int = 0) -> Iterator[Row]:
