@@ -19,6 +19,8 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import psycopg
+
 from project.children import ROOT
 from project.postgres import Postgres
 
@@ -72,8 +74,8 @@ class Database:
         """Delete it, whoever is connected."""
         raise NotImplementedError
 
-    def locked(self) -> AbstractContextManager[None]:
-        """Nobody else writes meanwhile."""
+    def locked(self, table: str = "") -> AbstractContextManager[None]:
+        """Nobody else writes meanwhile; in PostgreSQL, nobody reads or writes this table."""
         raise NotImplementedError
 
     def runs(self) -> list[Row]:
@@ -101,7 +103,7 @@ class SqliteFile(Database):
             return connection.execute(sql).fetchall()
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
+    def locked(self, table: str = "") -> Iterator[None]:
         with closing(sqlite3.connect(self.path, timeout=20, isolation_level=None)) as connection:
             connection.execute("BEGIN IMMEDIATE")
             yield
@@ -122,6 +124,32 @@ class PostgresClone(Database):
 
     def query(self, sql: str) -> list[tuple[Any, ...]]:
         return self.server.execute(sql, database=self.name)
+
+    @contextmanager
+    def locked(self, table: str = "openrouter_app_run") -> Iterator[None]:
+        with psycopg.connect(self.url.replace("postgres://", "postgresql://")) as connection:
+            connection.execute(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
+            yield
+            connection.rollback()
+
+    def connections(self) -> int:
+        """How many the site has open."""
+        sql = (
+            f"SELECT count(*) FROM pg_stat_activity WHERE datname = '{self.name}' AND pid <> pg_backend_pid()"
+        )
+        return int(self.server.execute(sql)[0][0])
+
+    def disconnect(self) -> None:
+        """Close every connection of the site."""
+        self.server.execute(
+            f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{self.name}'"
+        )
+
+    def make_read_only(self, read_only: bool) -> None:
+        """Every connection, those that are open too: they are closed."""
+        state = "on" if read_only else "off"
+        self.server.execute(f"ALTER DATABASE {self.name} SET default_transaction_read_only = {state}")
+        self.disconnect()
 
     def drop(self) -> None:
         self.server.execute(f"DROP DATABASE {self.name} WITH (FORCE)")

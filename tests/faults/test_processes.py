@@ -1,4 +1,4 @@
-"""Processes that leave, die, freeze and compete: F10 to F14, and a layer that carries nothing."""
+"""Processes of one machine that leave, die and compete: F10 to F13, and a layer that carries nothing."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from tests.followers import until
 
 WORDS = [f"word{number} " for number in range(60)]
 WHOLE = "".join(WORDS)
-LEASE, REAP_INTERVAL = 1.5, 0.5
 
 
 async def test_f10_asked_to_leave_it_tells_its_pages_and_lets_twenty_runs_end(bed: Bed):
@@ -41,39 +40,6 @@ async def test_f10_asked_to_leave_it_tells_its_pages_and_lets_twenty_runs_end(be
     for page, run in zip([pages[0]] * 10 + [pages[1]] * 10, runs, strict=True):
         assert (await page.ended(run))["output"].endswith("end")
     await bed.check()
-
-
-async def test_f10_what_does_not_end_in_time_is_interrupted_with_its_text(bed: Bed):
-    bed.provider.reply("Hel", Gate())
-    site = await bed.site(DRAIN_TIMEOUT=0.2)
-    page = await bed.page(site)
-    run = await page.start()
-    await page.says(run, "Hel")
-    assert await site.terminate() == 0
-    (row,) = bed.database.runs()
-    assert (row.status, row.parts[-1]["text"]) == ("interrupted", "Hel")
-    await site.serves()
-    state = await page.ended(run)
-    assert state["error"]["retryable"]
-    await bed.check()
-
-
-async def test_f11_killed_process_leaves_an_interrupted_run_with_its_text(bed: Bed):
-    bed.provider.reply(*WORDS[:20], Gate(), delay=0.01)
-    site = await bed.site()
-    page = await bed.page(site)
-    run = await page.start()
-    await page.says(run, "word19 ")
-    await asyncio.sleep(0.3)  # what was said is logged by now
-    site.kill()
-    killed = time.monotonic()
-    await site.serves()
-    state = await page.ended(run)
-    assert time.monotonic() - killed < LEASE + REAP_INTERVAL + 3
-    assert (state["status"], state["error"]["retryable"]) == ("interrupted", True)
-    assert state["parts"][-1]["text"] == "".join(WORDS[:20])
-    await bed.check(fresh_snapshots=True)
-    assert len(bed.provider.asked) == 1
 
 
 async def test_f11_stop_that_was_asked_for_is_what_a_killed_run_ends_as(bed: Bed):
@@ -179,44 +145,6 @@ async def test_f13_two_workers_take_the_same_runs_and_each_is_executed_once(bed:
     assert [await worker.wait() for worker in workers] == [0, 0]
     assert {row.status for row in bed.database.runs()} == {"done"}
     assert len(bed.provider.asked) == number
-
-
-async def test_f14_process_that_was_frozen_beyond_its_lease_changes_nothing_any_more(bed: Bed):
-    gate = Gate()
-    bed.provider.reply(*WORDS[:10], gate, *WORDS[10:], delay=0.01)
-    first, second = await bed.site(), await bed.site()
-    page = await bed.page(first)
-    other = await bed.page(second, visitor=page.visitor)
-    run = await page.start()
-    await page.says(run, "word9 ")
-    await other.follow(run)
-    await other.says(run, "word9 ")
-    first.freeze()
-    gate.open()
-    state = await other.ended(run, LEASE + REAP_INTERVAL + 4)
-    assert state["status"] == "interrupted"
-    before = bed.database.runs()
-    await asyncio.sleep(0.3)
-    first.thaw()
-    assert (await page.ended(run))["status"] == "interrupted"
-    await asyncio.sleep(0.5)
-    assert bed.database.runs() == before
-    assert bed.database.logged() == []
-    await bed.check(fresh_snapshots=True)
-    await until(lambda: bed.provider.asked[0].left_at or bed.provider.asked[0].ended)
-
-
-async def test_f14_process_that_was_frozen_for_less_goes_on(bed: Bed):
-    bed.provider.reply(*WORDS, delay=0.02)
-    site = await bed.site()
-    page = await bed.page(site)
-    run = await page.start()
-    await page.says(run, "word9 ")
-    site.freeze()
-    await asyncio.sleep(LEASE / 3)
-    site.thaw()
-    assert (await page.ended(run))["output"] == WHOLE
-    await bed.check()
 
 
 async def test_run_of_another_process_is_followed_and_stopped_while_the_layer_carries_nothing(bed: Bed):
