@@ -100,19 +100,22 @@ class Bed:
         """A proxy to a port of this machine."""
         return await self._stack.enter_async_context(FaultProxy(port))
 
-    def history(self, *, fresh_snapshots: bool = False) -> History:
+    def history(self, **judged: bool) -> History:
         """What has happened so far."""
         told = [Told(p.name, tuple(p.history), dict(p.views), p.is_connected) for p in self.pages]
         return History(
-            tuple(self.provider.asked), self.database.runs(), self.database.logged(), told, fresh_snapshots
+            tuple(self.provider.asked), self.database.runs(), self.database.logged(), told, **judged
         )
 
-    async def check(self, *, within: float = 3, fresh_snapshots: bool = False) -> History:
-        """Fail unless the claim holds, now or after the seconds that writes and frames under way may take."""
+    async def check(self, *, within: float = 3, crashes: bool = False, **judged: bool) -> History:
+        """Fail unless the claim holds, now or after the seconds that writes and frames under way may take.
+
+        ``crashes``: exceptions that nobody caught are forgiven; ``judged`` is what `History` takes.
+        """
         deadline = time.monotonic() + within
         while True:
-            history = await asyncio.to_thread(self.history, fresh_snapshots=fresh_snapshots)
-            wrong = [*problems(history), *self._crashes()]
+            history = await asyncio.to_thread(self.history, **judged)
+            wrong = [*problems(history), *(() if crashes else self._crashes())]
             if not wrong:
                 return history
             if time.monotonic() > deadline:

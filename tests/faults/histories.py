@@ -21,6 +21,8 @@ from tests.followers import View
 
 STOP_WITHIN = 1.0
 """Seconds after a stop was heard in which the last piece of content may still be sent."""
+CONTENT = frozenset({"text", "reasoning", "call", "tool.started"})
+"""The types of parts and events that hold what a model said."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,13 +37,18 @@ class Told:
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """Everything there is to judge. ``fresh_snapshots``: a reader so slow that it was given new ones."""
+    """Everything there is to judge.
+
+    ``fresh_snapshots``: a page may be given the whole again without asking, since it was slow, or since
+    what it missed had to be read. ``lossy_provider``: what the provider sent may have been lost on its way.
+    """
 
     asked: Sequence[Asked]
     rows: Sequence[Row]
     logged: Sequence[tuple[str, int]]
     pages: Sequence[Told]
     fresh_snapshots: bool = False
+    lossy_provider: bool = False
     by_uuid: dict[str, Row] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -170,7 +177,8 @@ def nothing_is_asked_twice(history: History) -> Iterator[str]:
     for start, run in starts.items():
         requests = [asked for asked in history.asked if asked.is_about(start)]
         for earlier, later in pairwise(requests):
-            if any(at <= later.at for at, _ in earlier.said):
+            sent = any(at <= later.at for at, _ in earlier.said)
+            if sent and (not history.lossy_provider or _was_shown(history, run, later.at)):
                 yield f"run {run} was asked again after content had come: {earlier.text!r:.100}"
 
 
@@ -235,6 +243,20 @@ def _connections(page: Told) -> list[list[Entry]]:
     return connections
 
 
+def _was_shown(history: History, run: str, before: float) -> bool:
+    """Whether any page had got content of the run by then."""
+    return any(
+        entry.at <= before and entry.frame.get("run") == run and _has_content(entry.frame)
+        for page in history.pages
+        for _, entry in _heard(page)
+    )
+
+
+def _has_content(frame: dict[str, Any]) -> bool:
+    parts = frame.get("state", {}).get("parts", []) + frame.get("events", [])
+    return any(part["type"] in CONTENT for part in parts)
+
+
 def _stops(page: Told) -> Iterator[tuple[str, float]]:
     """Each run that was stopped, and when: where the same socket said anything of it afterwards."""
     for connection in _connections(page):
@@ -261,8 +283,7 @@ def _compared(state: dict[str, Any], row: Row) -> Iterator[tuple[str, Any, Any]]
     yield "parts", state.get("parts"), row.parts
     yield "output", state.get("output"), row.output
     usage = state.get("usage") or {}
-    # Of what nobody said, a row has nothing, and a page shows none.
-    yield "prompt_tokens", usage.get("prompt_tokens") or 0, row.prompt_tokens or 0
-    yield "completion_tokens", usage.get("completion_tokens") or 0, row.completion_tokens or 0
+    yield "prompt_tokens", usage.get("prompt_tokens"), row.prompt_tokens
+    yield "completion_tokens", usage.get("completion_tokens"), row.completion_tokens
     cost = usage.get("cost")
     yield "cost", None if cost is None else round(Decimal(cost), 10), row.cost

@@ -152,6 +152,11 @@ class Page:
         return bool(self.history) and self.history[-1].what != "lost" and bool(self.hello)
 
     @property
+    def unanswered(self) -> list[str]:
+        """The starts that the server has not answered yet."""
+        return list(self._starting)
+
+    @property
     def connections(self) -> int:
         """How often it connected."""
         return sum(entry.what == "opened" for entry in self.history)

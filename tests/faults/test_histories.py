@@ -199,6 +199,13 @@ def test_request_after_content_had_come():
     assert "asked again after content" in the_problem(history(requests=twice))
 
 
+def test_content_that_was_lost_on_its_way_may_be_asked_for_again():
+    early = [asked(0.1, ["Hel"], 0.01), asked(0.15)]
+    assert problems(history(requests=early, lossy_provider=True)) == []
+    late = [asked(0.1, ["Hel"], 0.01), asked(0.9)]
+    assert "asked again after content" in the_problem(history(requests=late, lossy_provider=True))
+
+
 def test_request_after_a_refusal_is_a_retry():
     assert problems(history(requests=[asked(0.2, []), asked()])) == []
 
