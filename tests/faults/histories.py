@@ -283,7 +283,8 @@ def _compared(state: dict[str, Any], row: Row) -> Iterator[tuple[str, Any, Any]]
     yield "parts", state.get("parts"), row.parts
     yield "output", state.get("output"), row.output
     usage = state.get("usage") or {}
-    yield "prompt_tokens", usage.get("prompt_tokens"), row.prompt_tokens
-    yield "completion_tokens", usage.get("completion_tokens"), row.completion_tokens
+    # Of what nobody said, a row has nothing, and a page shows none.
+    yield "prompt_tokens", usage.get("prompt_tokens") or 0, row.prompt_tokens or 0
+    yield "completion_tokens", usage.get("completion_tokens") or 0, row.completion_tokens or 0
     cost = usage.get("cost")
     yield "cost", None if cost is None else round(Decimal(cost), 10), row.cost
