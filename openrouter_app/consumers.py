@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -217,8 +217,10 @@ class RunConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         text = protocol.encode(frame)
         # A page may leave while an answer is on its way: the server says so here first (OSError, or
         # RuntimeError after a close), and the disconnect that ends the tasks comes after it.
-        with suppress(OSError, RuntimeError):
+        try:  # noqa: SIM105 - every frame goes here
             await self.send(text_data=text)
+        except (OSError, RuntimeError):
+            pass
 
 
 def _run_of(

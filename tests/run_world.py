@@ -212,8 +212,8 @@ class WatchedRun(LiveRun):
         super().__init__(RUN, PK, state, seq=seq)
         self.owner = owner
 
-    def show(self, event: Event, size: int = 0) -> None:
-        super().show(event, size)
+    def show(self, event: Event) -> None:
+        super().show(event)
         self.owner.said[self.seq] = self.state.snapshot()
         assert self.owner.may_say, "said although somebody else may have the run"
 

@@ -182,16 +182,12 @@ def model_of(body: dict[str, Any]) -> ChatOpenRouter:
 async def _generate(live: LiveRun, prepared: Prepared, outcome: Outcome, owner: Writer) -> LastEvent:
     """One model call: its events into the log's, and the answer that the chain's parser makes."""
     begun = time.monotonic()
-    writer = _Writer(live)
+    writer = _Writer(live, outcome)
     stream = model_of(prepared.body).astream(prepared.messages, **prepared.options)
     async with aclosing(stream) as events:
         async for event in events:
             if outcome.first_token is None and not isinstance(event, engine.ReplyStarted):
                 outcome.first_token = timezone.now()
-            if isinstance(event, engine.ReplyStarted):
-                outcome.generation_id = event.id
-            elif isinstance(event, engine.ReplyFinished):
-                outcome.reply = event
             writer.write(event)
     await _until_all_is_said(live, owner)  # what is held back belongs to the answer
     reply = outcome.reply
@@ -218,9 +214,10 @@ async def _generate(live: LiveRun, prepared: Prepared, outcome: Outcome, owner: 
 class _Writer:
     """The engine's events, said in the log's words: parts get their index here."""
 
-    def __init__(self, live: LiveRun) -> None:
+    def __init__(self, live: LiveRun, outcome: Outcome) -> None:
         self.invalid = ""
         self._live = live
+        self._outcome = outcome
         self._open = ""  # the kind of the last part, where it can still grow
         self._part = live.state.next_part - 1  # counted here: the state does not know what is held back
         self._since = 0.0
@@ -229,13 +226,14 @@ class _Writer:
         emit = self._live.emit
         match event:
             case engine.TextDelta(text) | engine.RefusalDelta(text):
-                emit(Text(self._growing("text"), text))
+                emit(Text(self._part if self._open == "text" else self._new("text"), text))
             case engine.ToolCallDelta(id, text):
                 emit(ToolArguments(id, text))
             case engine.ReasoningDelta(text):
-                part = self._growing("reasoning")
+                part = self._part if self._open == "reasoning" else self._new("reasoning")
                 emit(Reasoning(part, text, round((time.monotonic() - self._since) * 1000)))
-            case engine.ReplyStarted(_, model):
+            case engine.ReplyStarted(id, model):
+                self._outcome.generation_id = id
                 emit(StepStarted(self._new("step"), model=model or None))
             case engine.ToolCallStarted(id, name):
                 emit(ToolStarted(self._new("call"), id, name))
@@ -244,11 +242,10 @@ class _Writer:
             case engine.ToolCallInvalid(id, _, raw, message):
                 self.invalid = message
                 emit(ToolInvalid(id, raw, message))
+            case engine.ReplyFinished():
+                self._outcome.reply = event
             case _:
                 pass
-
-    def _growing(self, kind: str) -> int:
-        return self._part if self._open == kind else self._new(kind)
 
     def _new(self, kind: str) -> int:
         self._open = kind

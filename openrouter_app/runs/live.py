@@ -19,7 +19,7 @@ from uuid import UUID
 
 import msgspec
 
-from .events import Event
+from .events import Event, Text
 from .log import merged as merged_events
 from .state import PageEvent, RunState, merged
 
@@ -60,6 +60,8 @@ class Followed:
         self.run = run
         self.state = state
         self.seq = seq
+        self.valid_until = float("inf")
+        """Monotonic time until which what is known here may be shown."""
         self.has_moved = False
         """Nothing more is known here: followers have to look for the run again."""
         self._whole: Snapshot | None = None
@@ -75,11 +77,13 @@ class Followed:
         """Whether the last change was handed out."""
         return self._whole is not None or self.state.is_final
 
-    def show(self, event: Event, size: int = 0) -> None:
+    def show(self, event: Event) -> None:
         """Take the state past this event and hand it to every follower. Costs O(event) each."""
         shown = self.state.apply(event)
-        for inbox in self._inboxes:
-            inbox.put(shown, size)
+        if self._inboxes:
+            size = size_of(event)
+            for inbox in self._inboxes:
+                inbox.put(shown, size)
 
     def end_as(self, snapshot: Snapshot) -> None:
         """What its row says of a run that has ended; followers get it instead of events."""
@@ -98,7 +102,9 @@ class Followed:
         return self._whole or Snapshot(self.run, self.seq, self.state.snapshot())
 
     async def until_certain(self) -> None:
-        """Wait until what is known here may be shown."""
+        """Wait while somebody else may have taken the run."""
+        while time.monotonic() > self.valid_until and not self.has_moved:  # noqa: ASYNC110 - the clock says it
+            await asyncio.sleep(WIDE_WINDOW)
 
     async def updates(self) -> AsyncGenerator[Update, None]:
         """A snapshot, then what happens, until the run has ended or moved."""
@@ -114,12 +120,15 @@ class Followed:
             final = self.is_final
             yield self.snapshot()  # and not kept here: it is as long as the answer
             while not final:
-                await inbox.wait()
-                if (early := handed_out + window - time.monotonic()) > 0:
+                if not inbox.is_ready:
+                    await inbox.ready()
+                now = time.monotonic()
+                if (early := handed_out + window - now) > 0:
                     await asyncio.sleep(early)
-                    late = time.monotonic() - handed_out - window
-                    window = WIDE_WINDOW if late > WINDOW / 2 else WINDOW
-                await self.until_certain()
+                    now = time.monotonic()
+                    window = WIDE_WINDOW if now - handed_out - window > WINDOW / 2 else WINDOW
+                if now > self.valid_until:
+                    await self.until_certain()
                 if self.has_moved:
                     return
                 overflowed = inbox.overflowed
@@ -134,14 +143,14 @@ class Followed:
 class _Inbox:
     """What waits for one follower."""
 
-    __slots__ = ("_after", "_events", "_is_ready", "_size", "_waiter", "overflowed")
+    __slots__ = ("_after", "_events", "_size", "_waiter", "is_ready", "overflowed")
 
     def __init__(self, seq: int) -> None:
         self.overflowed = False
+        self.is_ready = False
         self._after = seq
         self._events: list[PageEvent] = []
         self._size = 0
-        self._is_ready = False
         self._waiter: asyncio.Future[None] | None = None
 
     def put(self, event: PageEvent, size: int) -> None:
@@ -161,21 +170,20 @@ class _Inbox:
         self._wake()
 
     def _wake(self) -> None:
-        self._is_ready = True
+        self.is_ready = True
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
-    async def wait(self) -> None:
-        """Until there is something. For one waiter; an `asyncio.Event` would cost a queue of them."""
-        if not self._is_ready:
-            self._waiter = asyncio.get_running_loop().create_future()
-            await self._waiter
+    def ready(self) -> asyncio.Future[None]:
+        """What is done once there is something. For one waiter: an `asyncio.Event` keeps a queue of them."""
+        self._waiter = asyncio.get_running_loop().create_future()
+        return self._waiter
 
     def take(self, seq: int) -> tuple[int, int, list[PageEvent]]:
         """Everything that waited, as (after, seq, events); the inbox is empty afterwards."""
         after, events = self._after, self._events
         self._after, self._events, self._size, self.overflowed = seq, [], 0, False
-        self._is_ready = False
+        self.is_ready = False
         return after, seq, events
 
 
@@ -200,8 +208,6 @@ class LiveRun(Followed):
         """The row's fence while nobody has claimed the run."""
         self.fence: int | None = None
         """Known from the moment the run is claimed."""
-        self.valid_until = float("inf")
-        """Monotonic time until which nobody else can have taken the run."""
         self.is_ending = False
         self.stopped_by: str | None = None
         self.failure: str | None = None
@@ -224,14 +230,9 @@ class LiveRun(Followed):
             return
         self.seq += 1
         self._unlogged.append(event)
-        self.show(event, size_of(event))
+        self.show(event)
         if self.on_event is not None:
             self.on_event(event)
-
-    async def until_certain(self) -> None:
-        """Wait while somebody else may have taken the run."""
-        while time.monotonic() > self.valid_until and not self.has_moved:  # noqa: ASYNC110 - the clock says it
-            await asyncio.sleep(WIDE_WINDOW)
 
     @property
     def is_in_doubt(self) -> bool:
@@ -287,6 +288,8 @@ class LiveRun(Followed):
 
 def size_of(event: Event) -> int:
     """About how much a follower has to keep of it."""
+    if type(event) is Text:  # nearly all of them
+        return len(event.delta) or 64
     return len(getattr(event, "delta", "") or getattr(event, "text", "")) or 64
 
 

@@ -16,7 +16,7 @@ from uuid import UUID
 import msgspec
 
 from .events import Event
-from .live import Followed, size_of
+from .live import Followed
 from .state import RunState
 
 MOST_PENDING = 256
@@ -102,4 +102,4 @@ class Replica(Followed):
     def _apply(self, seq: int, events: list[Event]) -> None:
         self.seq = seq
         for event in events:
-            self.show(event, size_of(event))
+            self.show(event)

@@ -258,6 +258,8 @@ def _fields(event: msgspec.Struct, leave_out: tuple[str, ...] = ()) -> dict[str,
 
 def merged(events: list[PageEvent]) -> list[PageEvent]:
     """The same events with neighbouring appends to one part or call made one. Costs O(events)."""
+    if len(events) == 1 and events[0]["type"] == "text":
+        return events
     result: list[PageEvent] = []
     grown: list[Any] = []  # of the last event: its texts, or its operations
     for event in events:
