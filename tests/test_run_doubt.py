@@ -136,12 +136,13 @@ async def test_calls_that_came_while_in_doubt_are_the_output(provider, settings,
     assert row.parts[1]["text"] == "Well:"
 
 
-async def test_run_that_fails_while_in_doubt_still_ends(provider, in_doubt):
+async def test_run_that_fails_while_in_doubt_still_ends(provider, settings, in_doubt):
+    settings.OPENROUTER = {**settings.OPENROUTER, "FLUSH_INTERVAL": 0.3}
     await make(make_chain)()
     provider.stall("Hel", seconds=60)
     run = await start()
     live = runs.registry.find(run)
-    await until(lambda: live.fence is not None)
+    await until(lambda: provider.active and live.is_in_doubt)
     live.fail("No more.")
     view = await asyncio.wait_for(follow_to_end(VISITOR, run), 5)
     assert (view.state["status"], view.state["error"]["message"]) == ("failed", "No more.")
