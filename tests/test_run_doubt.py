@@ -111,7 +111,7 @@ def in_doubt(monkeypatch):
 
 
 async def test_answer_that_came_whole_while_in_doubt_is_whole(provider, settings, in_doubt):
-    settings.OPENROUTER = {**settings.OPENROUTER, "FLUSH_INTERVAL": 0.3}
+    settings.OPENROUTER = {**settings.OPENROUTER, "FLUSH_INTERVAL": 60}
     await make(make_chain)()
     provider.reply(Reasoning("Hm."), "Hel", "lo")
     run = await start()
@@ -125,7 +125,7 @@ async def test_answer_that_came_whole_while_in_doubt_is_whole(provider, settings
 
 
 async def test_calls_that_came_while_in_doubt_are_the_output(provider, settings, in_doubt):
-    settings.OPENROUTER = {**settings.OPENROUTER, "FLUSH_INTERVAL": 0.3}
+    settings.OPENROUTER = {**settings.OPENROUTER, "FLUSH_INTERVAL": 60}
     await make(make_joke_chain)()
     provider.reply("Well:", ToolCallScript("joke_tool", ['{"setup": "a", "punchline": "b"}']))
     run = await start("joke", foo="bears")
@@ -137,7 +137,7 @@ async def test_calls_that_came_while_in_doubt_are_the_output(provider, settings,
 
 
 async def test_run_that_fails_while_in_doubt_still_ends(provider, settings, in_doubt):
-    settings.OPENROUTER = {**settings.OPENROUTER, "FLUSH_INTERVAL": 0.3}
+    settings.OPENROUTER = {**settings.OPENROUTER, "FLUSH_INTERVAL": 60}
     await make(make_chain)()
     provider.stall("Hel", seconds=60)
     run = await start()
