@@ -185,10 +185,12 @@ def nothing_is_asked_twice(history: History) -> Iterator[str]:
 def nothing_is_made_up(history: History) -> Iterator[str]:
     """What a row says, the provider said; all of it where the run is done."""
     for row in history.rows:
-        said = ["".join(a.text) for a in history.asked if row.client_id and a.is_about(row.client_id)]
+        said = [a.text for a in history.asked if row.client_id and a.is_about(row.client_id)]
         text = "".join(part["text"] for part in row.parts if part["type"] == "text")
         if text and not any(text in answer for answer in said):
             yield f"run {row.uuid} has a text that no provider sent: {text!r:.300}"
+        elif text and row.status == "done" and not any(answer.endswith(text) for answer in said):
+            yield f"run {row.uuid} is done and lacks the end of what was sent: {text!r:.300}"
 
 
 def stops_are_honoured(history: History) -> Iterator[str]:

@@ -132,7 +132,7 @@ def test_log_that_was_left():
     ],
 )
 def test_row_that_says_something_else_than_the_page(change):
-    assert f"page shows {next(iter(change))}" in the_problem(history(rows=[replace(ROW, **change)]))
+    assert f"page shows {next(iter(change))}" in problems(history(rows=[replace(ROW, **change)]))[0]
 
 
 def test_end_that_became_another():
@@ -217,6 +217,10 @@ def test_request_for_no_run():
 
 def test_text_that_no_provider_sent():
     assert "no provider sent" in the_problem(history(requests=[asked(said=["Good", "bye"])]))
+
+
+def test_done_run_that_lacks_the_end():
+    assert "lacks the end" in the_problem(history(requests=[asked(said=["Hel", "lo", " you"])]))
 
 
 def stopped(*, heard=True):
