@@ -37,6 +37,10 @@ FRAMES_A_SECOND = 20.0
 class RunConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
     """One page's socket; it may carry many runs. Leaving stops none, but for visitors without a session."""
 
+    channel_layer_alias = ""
+    """None: Channels would end a socket whose layer is away for a moment. What comes of a layer comes to
+    `openrouter_app.runs.relay`, which outlives that."""
+
     async def connect(self) -> None:
         self.settings: Settings = get_settings()
         self.followed: dict[UUID, asyncio.Task[None]] = {}

@@ -8,6 +8,7 @@ from uuid import UUID, uuid4
 
 import pytest
 from asgiref.sync import sync_to_async
+from channels.layers import InMemoryChannelLayer
 from django.contrib.sessions.models import Session
 from django.db import OperationalError
 
@@ -465,3 +466,13 @@ async def test_page_that_floods_its_socket_is_cut_off(monkeypatch):
         for _ in range(5):
             assert (await sock.frame())["type"] == "pong"
         assert (await sock.receive_output(2))["code"] == consumers.FLOOD
+
+
+async def test_socket_stands_while_the_channel_layer_is_away(monkeypatch):
+    async def away(self, channel):
+        raise ConnectionError("no layer")
+
+    monkeypatch.setattr(InMemoryChannelLayer, "receive", away)
+    async with connected() as sock:
+        await sock.send_frame("ping")
+        assert (await sock.frame())["type"] == "pong"
