@@ -61,7 +61,7 @@ class Slots:
         except BaseException as error:
             if turn.done() and not turn.cancelled():
                 self._leave()  # it was this one's turn, and it does not come
-            else:
+            elif turn in self._queue:
                 self._queue.remove(turn)
             if isinstance(error, TimeoutError):
                 raise NoPlace from None
@@ -71,8 +71,10 @@ class Slots:
         self._taken -= 1
         most = get_settings().MAX_RUNS
         while self._queue and self._taken < most:
-            self._taken += 1
-            self._queue.popleft().set_result(None)
+            turn = self._queue.popleft()
+            if not turn.done():  # who waited may have gone in this very moment
+                self._taken += 1
+                turn.set_result(None)
 
 
 _slots: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Slots] = weakref.WeakKeyDictionary()
