@@ -89,7 +89,10 @@ class RunConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
                 return
             await _HANDLERS[type(frame)](self, frame)
         except Refused as error:
-            await self._refuse(frame, error.code, error.message, error.details)
+            if runs.is_draining():
+                await self.close(RESTART)
+            else:
+                await self._refuse(frame, error.code, error.message, error.details)
         except OpenRouterError as error:
             await self._refuse(frame, error.code, error.message)
         except Exception:

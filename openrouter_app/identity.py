@@ -19,10 +19,11 @@ from django.contrib.auth import (
 from django.contrib.auth import SESSION_KEY as USER_SESSION_KEY
 from django.contrib.sessions.backends.base import SessionBase
 from django.core.exceptions import ValidationError
+from django.http import HttpRequest
 from django.utils.crypto import constant_time_compare
 
 from .database import in_database_thread
-from .models import Owner
+from .models import Owner, Run
 
 SESSION_KEY = "openrouter_visitor"
 
@@ -34,6 +35,20 @@ def visitor_id(session: SessionBase) -> UUID:
         visitor = uuid4()
         session[SESSION_KEY] = str(visitor)
     return visitor
+
+
+def claim_runs(sender: Any, request: HttpRequest, user: Any, **kwargs: Any) -> None:
+    """What somebody ran before he signed in is his afterwards; a receiver of Django's ``user_logged_in``."""
+    session = getattr(request, "session", None)
+    if session is None or (visitor := _visitor(session)) is None:
+        return
+    theirs = Run.objects.filter(visitor=visitor)
+    # An id that the user has used for another run stays with that one.
+    used = Run.objects.filter(user=user, client_id__isnull=False).values("client_id")
+    theirs.filter(client_id__in=used).update(client_id=None)
+    theirs.update(user=user, visitor=None)
+    # A new id for whoever uses this browser after him.
+    del session[SESSION_KEY]
 
 
 async def owner_of(scope: dict[str, Any], *, fresh: bool = False) -> Owner | None:

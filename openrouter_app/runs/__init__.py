@@ -72,13 +72,9 @@ async def start(request: Start) -> UUID:
     refused start leaves nothing behind.
     """
     beginning = asyncio.create_task(_begin(request))
-    _beginnings.add(beginning)
-    beginning.add_done_callback(_beginnings.discard)
+    draining.begin(beginning)
     # Shielded: who asked may leave, but a row that is made must also be executed.
     return await asyncio.shield(beginning)
-
-
-_beginnings: set[asyncio.Task[UUID]] = set()
 
 
 async def _begin(request: Start) -> UUID:

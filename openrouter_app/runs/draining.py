@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from typing import Any
 
 from django.utils.translation import gettext as _
 
@@ -14,6 +15,13 @@ from .refusals import Refused
 log = logging.getLogger("openrouter_app.runs")
 
 _state = {"draining": False}
+_beginnings: set[asyncio.Task[Any]] = set()
+
+
+def begin(task: asyncio.Task[Any]) -> None:
+    """A run is being made: a process that leaves waits for that, too, or it would be left in the queue."""
+    _beginnings.add(task)
+    task.add_done_callback(_beginnings.discard)
 
 
 def is_draining() -> bool:
@@ -31,13 +39,14 @@ async def drain(seconds: float | None = None) -> None:
     """Wait for the runs of this loop, ``DRAIN_TIMEOUT`` seconds at most; the rest ends as ``interrupted``."""
     _state["draining"] = True
     here = asyncio.get_running_loop()
+    until = here.time() + (get_settings().DRAIN_TIMEOUT if seconds is None else seconds)
+    if beginning := {task for task in _beginnings if task.get_loop() is here}:
+        await asyncio.wait(beginning, timeout=until - here.time())
     tasks = {live.task for live in registry.all_executing() if live.loop is here and live.task is not None}
     if not tasks:
         return
     log.info("%d runs are given time to end", len(tasks))
-    _ended, left = await asyncio.wait(
-        tasks, timeout=get_settings().DRAIN_TIMEOUT if seconds is None else seconds
-    )
+    _ended, left = await asyncio.wait(tasks, timeout=max(until - here.time(), 0))
     for task in left:
         task.cancel()
     if left:
