@@ -17,6 +17,32 @@ def test_without_a_setting_every_key_has_its_default(settings):
     assert get_settings().MAX_FRAME == 65_536
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("QUEUE_TIMEOUT", 60),
+        ("FLUSH_INTERVAL", 0.25),
+        ("DATABASE_PATIENCE", 10),
+        ("LEASE", 30),
+        ("LEASE_RENEWAL", 10),
+        ("REAP_INTERVAL", 10),
+        ("FOLLOW_POLL", 1),
+        ("PRESENCE_INTERVAL", 10),
+        ("PRESENCE_TIMEOUT", 25),
+        ("LAYER_TIMEOUT", 1),
+        ("SESSION_RECHECK", 25),
+        ("DRAIN_TIMEOUT", 30),
+        ("HEARTBEAT", 20),
+        ("MAX_RUNS", 200),
+        ("MAX_QUEUED_RUNS", 100),
+        ("MAX_RUNS_PER_USER", 20),
+        ("MAX_RUNS_PER_CHAIN", 0),
+    ],
+)
+def test_durable_runs_are_kept_with_these_figures(settings, name, value):
+    assert getattr(get_settings(), name) == value
+
+
 def test_a_change_is_seen_at_once(settings):
     settings.OPENROUTER = {"APP_TITLE": "One"}
     assert get_settings().APP_TITLE == "One"

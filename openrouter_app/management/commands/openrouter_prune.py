@@ -12,9 +12,10 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 
-from ...models import Run
+from ...models import Chain, Run
 
 BATCH = 500
+MOST_DAYS = 100_000
 
 
 class Command(BaseCommand):
@@ -30,8 +31,10 @@ class Command(BaseCommand):
         parser.add_argument("--dry-run", action="store_true", help="only count")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        if options["days"] < 0:
-            raise CommandError("--days takes a number from 0 up.")
+        if not 0 <= options["days"] <= MOST_DAYS:
+            raise CommandError(f"--days takes a number from 0 to {MOST_DAYS}.")
+        if options["chain"] and not Chain.objects.filter(slug=options["chain"]).exists():
+            raise CommandError(f"There is no chain {options['chain']}.")
         before = timezone.now() - timedelta(days=options["days"])
         old = Run.objects.filter(status__in=Run.FINAL, ended__lt=before)
         if options["chain"]:
@@ -39,7 +42,7 @@ class Command(BaseCommand):
         if options["keep_rows"]:
             old = old.exclude(input={}, parts=[], private={}, output=None, error_detail="")
         count = old.count() if options["dry_run"] else sum(self._batches(old, options["keep_rows"]))
-        verb = "would be" if options["dry_run"] else "were"
+        verb = "would be" if options["dry_run"] else "was" if count == 1 else "were"
         what = "emptied" if options["keep_rows"] else "deleted"
         self.stdout.write(f"{count} run{'' if count == 1 else 's'} {verb} {what}.")
 

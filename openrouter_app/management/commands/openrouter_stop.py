@@ -10,7 +10,7 @@ from uuid import UUID
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from ... import runs
-from ...models import Run
+from ...models import Chain, Run
 
 
 def _uuid(text: str) -> UUID:
@@ -42,5 +42,7 @@ class Command(BaseCommand):
         known = set(Run.objects.filter(uuid__in=named).values_list("uuid", flat=True))
         if unknown := [str(run) for run in named if run not in known]:
             raise CommandError(f"There is no run {', '.join(unknown)}.")
+        if chain and not Chain.objects.filter(slug=chain).exists():
+            raise CommandError(f"There is no chain {chain}.")
         by_name = Run.objects.filter(uuid__in=named)
         return by_name | Run.objects.filter(chain__slug=chain) if chain else by_name
