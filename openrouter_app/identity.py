@@ -22,7 +22,7 @@ from django.core.exceptions import ValidationError
 from django.http import HttpRequest
 from django.utils.crypto import constant_time_compare
 
-from .database import in_database_thread
+from .database import again_in_database_thread
 from .models import Owner, Run
 
 SESSION_KEY = "openrouter_visitor"
@@ -60,7 +60,7 @@ async def owner_of(scope: dict[str, Any], *, fresh: bool = False) -> Owner | Non
     session = scope.get("session")
     if session is None:
         return None
-    return await in_database_thread(_owner)(session, fresh)
+    return await again_in_database_thread(_owner)(session, fresh)
 
 
 def _owner(session: Any, fresh: bool) -> Owner | None:

@@ -20,9 +20,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from uuid import UUID
+from uuid import UUID, uuid4
 
-from ..database import in_database_thread
+from ..database import again_in_database_thread
 from ..models import Owner, Run
 from . import draining
 from . import live as registry
@@ -83,7 +83,7 @@ async def _begin(request: Start) -> UUID:
     places.promise()
     try:
         process = await join()
-        prepared = await in_database_thread(prepare)(request, process)
+        prepared = await again_in_database_thread(prepare)(request, uuid4(), process)
         return launch(prepared).run if isinstance(prepared, Prepared) else prepared
     finally:
         places.release_promise()
@@ -91,13 +91,13 @@ async def _begin(request: Start) -> UUID:
 
 async def queue(request: Start) -> tuple[UUID, bool]:
     """Make a run for some other process to `execute`; answers its id, and whether it is new."""
-    prepared = await in_database_thread(prepare)(request)
+    prepared = await again_in_database_thread(prepare)(request, uuid4())
     return (prepared.run, True) if isinstance(prepared, Prepared) else (prepared, False)
 
 
 async def execute(run: UUID) -> None:
     """Execute a queued run here, to its end. Does nothing where it is not queued (any more)."""
-    prepared = await in_database_thread(prepare_stored)(run)
+    prepared = await again_in_database_thread(prepare_stored)(run)
     if prepared is None or registry.executing(run) is not None:
         return
     live = launch(prepared)
@@ -120,7 +120,7 @@ async def follow(owner: Owner, run: UUID) -> AsyncGenerator[Update, None]:
         if not live.has_moved:
             return
     elif status in Run.FINAL:
-        if (snapshot := await in_database_thread(snapshot_of_row)(run)) is not None:
+        if (snapshot := await again_in_database_thread(snapshot_of_row)(run)) is not None:
             yield snapshot
         return
     async with aclosing(updates_elsewhere(run)) as updates:
@@ -150,7 +150,7 @@ async def wait(run: UUID) -> None:
         await asyncio.wait([live.task])
 
 
-@in_database_thread
+@again_in_database_thread
 def check_owner(owner: Owner, run: UUID) -> str:
     """The run's status; `Refused` (``not_found``) where it is not this owner's, or is not at all."""
     mine = Run.objects.all() if owner.is_system else Run.objects.for_owner(owner)

@@ -17,6 +17,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from ..conf import get_settings
+from ..database import LOST_DATABASE
 from ..engine import messages as engine
 from ..engine.chains import ChatOpenRouter
 from ..engine.errors import BrokenStreamError, ConfigurationError, MissingKeyError, OpenRouterError
@@ -44,7 +45,7 @@ from .live import LiveRun
 from .slots import NoPlace, slots
 from .starting import Prepared
 from .state import RunState
-from .writer import LOST_DATABASE, Writer, not_stored, writer
+from .writer import Writer, not_stored, writer
 
 log = logging.getLogger("openrouter_app.runs")
 

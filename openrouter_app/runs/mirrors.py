@@ -15,7 +15,7 @@ from contextlib import aclosing, suppress
 from uuid import UUID
 
 from ..conf import get_settings
-from ..database import in_database_thread
+from ..database import again_in_database_thread
 from .live import Update
 from .reaping import reap
 from .refusals import gone
@@ -76,7 +76,7 @@ class Mirror(Replica):
         self.is_read.set()
 
     async def _look(self) -> None:
-        found = await in_database_thread(_read_or_reap)(self.run, self.read_from, self.fence)
+        found = await again_in_database_thread(_read_or_reap)(self.run, self.read_from, self.fence)
         if found is None:
             self.move()
             return
@@ -114,7 +114,7 @@ async def updates_elsewhere(run: UUID) -> AsyncGenerator[Update, None]:
     mirrors = _mirrors.setdefault(asyncio.get_running_loop(), {})
     mirror = mirrors.get(run)
     if mirror is None:
-        new_state = await in_database_thread(new_state_of)(run)
+        new_state = await again_in_database_thread(new_state_of)(run)
         if new_state is None:
             raise gone()
         mirror = mirrors.get(run) or mirrors.setdefault(run, Mirror(run, new_state))

@@ -58,11 +58,12 @@ class Prepared(msgspec.Struct, frozen=True):
     options: dict[str, Any]
 
 
-def prepare(start: Start, process: str = "") -> Prepared | UUID:
-    """Check the request and make the run's row; for a ``client_id`` that was used, that run's id.
+def prepare(start: Start, run: UUID, process: str = "") -> Prepared | UUID:
+    """Check the request and make the row of ``run``; for a ``client_id`` that was used, that run's id.
 
     ``process`` is the one that means to execute it: who follows can tell it so from the first
-    moment on. Raises `Refused`; then nothing was written.
+    moment on. Raises `Refused`; then nothing was written. May be called again with the same ``run``
+    where nobody knows what became of the first call.
     """
     owner = start.owner
     if start.client_id is not None and not (
@@ -70,7 +71,7 @@ def prepare(start: Start, process: str = "") -> Prepared | UUID:
     ):
         raise Refused("invalid_input", _("A run's id has 1 to %d printable characters.") % MAX_CLIENT_ID)
     if earlier := _earlier(start):
-        return earlier
+        return _ours(earlier, run)
     # PostgreSQL refuses U+0000 in a parameter
     slug = start.chain.replace("\x00", "")
     chain = Chain.objects.filter(slug=slug).prefetch_related("labels__version").first()
@@ -85,7 +86,8 @@ def prepare(start: Start, process: str = "") -> Prepared | UUID:
         messages = _messages(version.body, values)
     except OpenRouterError as error:
         raise Refused("invalid_input", error.message) from error
-    run = Run(
+    row = Run(
+        uuid=run,
         user_id=owner.user_id,
         visitor=owner.visitor,
         client_id=start.client_id,
@@ -101,13 +103,18 @@ def prepare(start: Start, process: str = "") -> Prepared | UUID:
     try:
         with transaction.atomic():
             check_limits(owner, chain)
-            run.save(force_insert=True)
+            row.save(force_insert=True)
     except IntegrityError:
-        # The same start came twice at once: the other one was first.
-        if earlier := _earlier(start):
-            return earlier
+        # The same start came twice at once, or was made before its connection was lost.
+        if (earlier := _earlier(start)) or Run.objects.filter(uuid=run).exists():
+            return _ours(earlier or run, run)
         raise
-    return _prepared(run, messages)
+    return _prepared(row, messages)
+
+
+def _ours(found: UUID, run: UUID) -> Prepared | UUID:
+    """The run that was found; where it is the one that was to be made, all that is needed to execute it."""
+    return (found == run and prepare_stored(found)) or found
 
 
 def prepare_stored(run: UUID) -> Prepared | None:

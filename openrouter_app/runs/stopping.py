@@ -7,7 +7,7 @@ from uuid import UUID
 from django.db import transaction
 from django.utils import timezone
 
-from ..database import in_database_thread
+from ..database import again_in_database_thread
 from ..models import Run
 from . import live as registry
 from .events import Stopped
@@ -21,7 +21,7 @@ async def request_stop(run: UUID, *, by: str = "user") -> None:
     if live is not None:
         # first: a stop must not wait for the database
         live.loop.call_soon_threadsafe(live.stop, by)
-    owner = await in_database_thread(_request)(run, by)
+    owner = await again_in_database_thread(_request)(run, by)
     if live is None and owner:
         await relay().ask_to_stop(owner, run, by)
 

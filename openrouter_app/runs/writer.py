@@ -18,19 +18,16 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 from uuid import uuid4
 
-from django.db import InterfaceError, InternalError, OperationalError
 from django.utils.translation import gettext as _
 
 from ..conf import get_settings
+from ..database import LOST_DATABASE
 from . import leases
 from .live import Batch, LiveRun
 
 log = logging.getLogger("openrouter_app.runs")
 
 Result = TypeVar("Result")
-
-LOST_DATABASE = (OperationalError, InterfaceError, InternalError)
-"""What says nothing about the write itself: it may well succeed later."""
 
 
 def not_stored() -> str:
