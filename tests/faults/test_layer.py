@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 
-import pytest
-
 from openrouter_app.testing import Gate
 from tests.faults.bed import Bed
 from tests.faults.pages import Page
@@ -19,12 +17,6 @@ NEVER = {"FOLLOW_POLL": 30.0, "PRESENCE_TIMEOUT": 60.0}
 """What is seen before a poll came over the layer."""
 REREAD = {"fresh_snapshots": True}
 """Who missed what the layer lost is given the whole again, from the log."""
-
-ends_with_the_layer = pytest.mark.xfail(
-    strict=True,
-    reason="each socket listens to the channel layer itself, for nothing, and ends with it: "
-    "RunConsumer needs channel_layer_alias = ''",
-)
 
 
 async def tabs(bed: Bed, **settings: float) -> tuple[Page, Page]:
@@ -66,7 +58,6 @@ async def test_f32_start_said_at_two_processes_at_once_is_one_run(cluster_bed: B
     assert len(history.rows) == len(history.asked) == 1
 
 
-@ends_with_the_layer
 async def test_f06_layer_that_is_killed_and_restarted_delays_nobody_much(cluster_bed: Bed):
     gate = Gate()
     cluster_bed.provider.reply(*WORDS[:10], gate, *WORDS[10:], delay=0.02)
@@ -83,7 +74,6 @@ async def test_f06_layer_that_is_killed_and_restarted_delays_nobody_much(cluster
     await cluster_bed.check(**REREAD)
 
 
-@ends_with_the_layer
 async def test_f06_layer_that_came_back_carries_again(cluster_bed: Bed):
     page, other = await tabs(cluster_bed)
     cluster_bed.valkey.kill()
@@ -133,7 +123,6 @@ async def test_f08_layer_that_stands_still_holds_nobody_up(cluster_bed: Bed):
     await cluster_bed.check(**REREAD)
 
 
-@ends_with_the_layer
 async def test_f08_layer_that_is_slow_loses_nothing(cluster_bed: Bed):
     cluster_bed.provider.reply(*WORDS, delay=0.01)
     proxy = await cluster_bed.proxy(cluster_bed.valkey.port)
