@@ -12,7 +12,7 @@ PYTEST_ARGS ?=
 PARSER_TESTS := $(foreach name,arguments json_text parsers partial_json prompts sse wire,tests/engine/test_$(name).py)
 export HOST PORT MODEL
 
-.PHONY: install install-local-model demo demo-cluster test test-properties test-local-model test-matrix check format bench screenshots clean
+.PHONY: soak install install-local-model demo demo-cluster test test-properties test-local-model test-matrix check format bench screenshots clean
 
 install: $(VENV)/.installed
 
@@ -42,7 +42,11 @@ demo-cluster: install $(if $(filter local,$(MODEL)),install-local-model)
 
 test: install
 	@$(BIN)/python -m tests.browser.chromium --install
-	$(BIN)/python -m pytest -m "not local_model" $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m "not local_model" --durations=10 $(PYTEST_ARGS)
+
+# The faults for longer: 200 random schedules, and 200 trials where make test has 20. Takes most of an hour.
+soak: install
+	FAULTS_SCHEDULES=200 FAULTS_TRIALS=200 $(BIN)/python -m pytest tests/faults --timeout=600 $(PYTEST_ARGS)
 
 # The parsers' properties again, with 2,000 small examples each.
 test-properties: install
