@@ -1,7 +1,7 @@
 """The websocket's face: frames in, calls to `openrouter_app.runs`, frames out.
 
-No handler waits for an answer to be written: Channels awaits one handler at a time, so one that did
-could not hear a stop. Each followed run has a task of its own that passes its updates on.
+Channels awaits one handler at a time, so a handler waits for nothing: a task of the socket's works off
+its frames in their order, and each followed run has a task of its own that passes its updates on.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from django.utils.translation import gettext as _
 
 from . import identity, protocol, runs
 from .conf import Settings, get_settings
+from .database import LOST_DATABASE
 from .engine.errors import OpenRouterError
 from .models import Owner, Run
 from .runs import Refused, Snapshot, Start
@@ -45,7 +46,13 @@ class RunConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         self.settings: Settings = get_settings()
         self.followed: dict[UUID, asyncio.Task[None]] = {}
         self.started: set[UUID] = set()
-        self.owner: Owner = await identity.owner_of(self.scope) or Owner.of_visitor(uuid4(), ephemeral=True)
+        try:
+            owner = await identity.owner_of(self.scope)
+        except LOST_DATABASE as error:
+            log.warning("a socket waits for the database: %s", type(error).__name__)
+            await self.close()  # the page comes again
+            return
+        self.owner: Owner = owner or Owner.of_visitor(uuid4(), ephemeral=True)
         await self.accept()
         if runs.is_draining():
             await self.close(RESTART)
@@ -54,6 +61,9 @@ class RunConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
             protocol.Hello(protocol.PROTOCOL, self.settings.HEARTBEAT, self.settings.MAX_FRAME, [])
         )
         self.allowance, self.counted = float(BURST), time.monotonic()
+        self.is_leaving = False
+        self.frames: asyncio.Queue[protocol.ClientFrame | None] = asyncio.Queue()
+        self.handling = asyncio.create_task(self._handle_frames())
         self.recheck = asyncio.create_task(self._recheck())
 
     async def disconnect(self, code: int) -> None:
@@ -61,7 +71,12 @@ class RunConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
             return
         for task in (*self.followed.values(), self.recheck):
             task.cancel()
-        if self.owner.ephemeral:
+        self.is_leaving = True
+        self.frames.put_nowait(None)
+        if not self.owner.ephemeral:
+            self.handling.cancel()
+        else:
+            await asyncio.wait([self.handling])  # what it is about to start has to be stopped, too
             # Nobody else can ever see these runs: an answer without a reader only costs.
             for run in self.started:
                 try:
@@ -84,6 +99,18 @@ class RunConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         if isinstance(frame, protocol.Ping):
             await self._send(protocol.Pong())
             return
+        if isinstance(frame, protocol.RunStop) and (run := protocol.uuid_of(frame.run)) in self.followed:
+            # At once, whatever the database is busy with: that it is this owner's was seen when he followed.
+            runs.stop_here(run)
+        self.frames.put_nowait(frame)
+
+    async def _handle_frames(self) -> None:
+        """One frame after another, beside the socket: what one waits for holds up no ping and no stop."""
+        while not self.is_leaving:
+            if (frame := await self.frames.get()) is not None:
+                await self._handle(frame)
+
+    async def _handle(self, frame: protocol.ClientFrame) -> None:
         try:
             if not await self._still_welcome():
                 return
@@ -170,14 +197,14 @@ class RunConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
     async def _pass_on(self, run: UUID) -> None:
         """Send what happens to a run until it has ended, or nobody wants to know."""
         try:
-            async with aclosing(runs.follow(self.owner, run)) as updates:
-                async for update in updates:
-                    if isinstance(update, Snapshot):
-                        await self._send(protocol.RunSnapshot(update.run, update.seq, update.state))
-                    else:
-                        await self._send(
-                            protocol.RunEvents(update.run, update.after, update.seq, update.events)
-                        )
+            while True:
+                try:
+                    await self._send_updates(run)
+                except LOST_DATABASE as error:
+                    log.warning("following run %s waits for the database: %s", run, type(error).__name__)
+                    await asyncio.sleep(self.settings.FOLLOW_POLL)
+                else:
+                    return
         except Refused as error:
             await self._send(protocol.Error(error.code, error.message, run=str(run)))
         except Exception:
@@ -187,6 +214,14 @@ class RunConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         finally:
             if self.followed.get(run) is asyncio.current_task():
                 del self.followed[run]
+
+    async def _send_updates(self, run: UUID) -> None:
+        async with aclosing(runs.follow(self.owner, run)) as updates:
+            async for update in updates:
+                if isinstance(update, Snapshot):
+                    await self._send(protocol.RunSnapshot(update.run, update.seq, update.state))
+                else:
+                    await self._send(protocol.RunEvents(update.run, update.after, update.seq, update.events))
 
     async def _still_welcome(self) -> bool:
         """Whether the session of this socket still stands; otherwise the socket is closed."""

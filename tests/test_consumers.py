@@ -476,3 +476,55 @@ async def test_socket_stands_while_the_channel_layer_is_away(monkeypatch):
     async with connected() as sock:
         await sock.send_frame("ping")
         assert (await sock.frame())["type"] == "pong"
+
+
+async def test_follow_waits_for_a_database_that_is_away(provider, settings, monkeypatch):
+    settings.OPENROUTER = {**settings.OPENROUTER, "FOLLOW_POLL": 0.05}
+    await make(make_chain)()
+    provider.reply("Hello", delay=0.01)
+    async with connected() as sock:
+        await sock.send_frame("run.start", id="k1", chain="echo", input={"text": "hi"})
+        run = (await sock.until("run.accepted"))["run"]
+        assert (await sock.watch(run)).state["status"] == "done"
+        follow, failures = runs.follow, iter([True, True])
+
+        async def away(owner, run):
+            if next(failures, False):
+                raise OperationalError("the database is away")
+            async for update in follow(owner, run):
+                yield update
+
+        monkeypatch.setattr(consumers.runs, "follow", away)
+        await sock.send_frame("run.follow", run=run)
+        assert (await sock.until("run.snapshot"))["state"]["status"] == "done"
+
+
+async def test_handshake_is_refused_while_the_database_is_away(monkeypatch, caplog):
+    async def away(scope, *, fresh=False):
+        raise OperationalError("the database is away")
+
+    monkeypatch.setattr(consumers.identity, "owner_of", away)
+    assert (await socket().connect())[0] is False
+
+
+async def test_stop_is_heard_while_an_earlier_frame_waits_for_the_database(provider, monkeypatch):
+    await make(make_chain)()
+    provider.stall("Hel", seconds=60)
+    held = asyncio.Event()
+
+    async def slow(request):
+        await held.wait()
+        raise consumers.Refused("limit", "No.")
+
+    async with connected() as sock:
+        await sock.send_frame("run.start", id="k1", chain="echo", input={"text": "hi"})
+        run = (await sock.until("run.accepted"))["run"]
+        await until(lambda: provider.active)
+        monkeypatch.setattr(consumers.runs, "start", slow)
+        await sock.send_frame("run.start", id="k2", chain="echo", input={"text": "hi"})
+        await sock.send_frame("run.stop", run=run)
+        assert (await sock.watch(run)).state["status"] == "stopped"
+        await sock.send_frame("ping")
+        await sock.until("pong")
+        held.set()
+        assert (await sock.until("error"))["id"] == "k2"

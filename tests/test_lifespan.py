@@ -17,7 +17,7 @@ from openrouter_app.models import Owner, Run
 from openrouter_app.runs import Refused, Start, reaping, starting
 from openrouter_app.runs.events import Started, StepStarted, Text
 from openrouter_app.runs.leases import database_time
-from openrouter_app.testing.scripts import Gate
+from openrouter_app.testing.scripts import Gate, Stall
 from tests.factories import make_chain, make_log, make_run
 from tests.followers import follow_to_end, until
 from tests.owning import row_of, says
@@ -175,7 +175,11 @@ async def test_runs_that_still_wait_for_a_place_are_interrupted_too(provider, se
     assert len(provider.requests) == 1
 
 
-async def test_run_whose_row_is_being_made_when_the_drain_begins_is_not_left_behind(provider, monkeypatch):
+@pytest.mark.parametrize(("timeout", "status"), [(20, "done"), (0.1, "interrupted")])
+async def test_run_whose_row_is_being_made_when_the_drain_begins_is_not_left_behind(
+    provider, monkeypatch, settings, timeout, status
+):
+    settings.OPENROUTER = {**settings.OPENROUTER, "DRAIN_TIMEOUT": timeout}
     prepare = starting.prepare
 
     def slow(*args):
@@ -184,11 +188,12 @@ async def test_run_whose_row_is_being_made_when_the_drain_begins_is_not_left_beh
 
     monkeypatch.setattr(runs, "prepare", slow)
     await make(make_chain)()
-    provider.reply("x")
+    provider.reply(Stall(0.3), "x")
     async with served():
         starting_it = asyncio.create_task(start())
         await asyncio.sleep(0.02)
-    assert (await row_of(await starting_it)).status == "done"
+    assert (await row_of(await starting_it)).status == status
+    provider.clear()
 
 
 async def test_end_without_runs_waits_for_nothing(settings):

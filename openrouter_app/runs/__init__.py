@@ -61,6 +61,7 @@ __all__ = [
     "start",
     "stop",
     "stop_everywhere",
+    "stop_here",
     "wait",
 ]
 
@@ -132,6 +133,15 @@ async def stop(owner: Owner, run: UUID, *, by: str = "user") -> None:
     """Ask a run to stop; a run that has ended stays as it is. Raises `Refused` (``not_found``)."""
     await check_owner(owner, run)
     await request_stop(run, by=by)
+
+
+def stop_here(run: UUID) -> None:
+    """Ask a run to stop that is executed in this process, without a look at the database; others are left.
+
+    For whoever has seen before that it is the owner who asks; `stop` has to follow.
+    """
+    if (live := registry.executing(run)) is not None:
+        live.loop.call_soon_threadsafe(live.stop, "user")
 
 
 def is_executing(run: UUID) -> bool:

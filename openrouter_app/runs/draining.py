@@ -41,12 +41,14 @@ async def drain(seconds: float | None = None) -> None:
     here = asyncio.get_running_loop()
     until = here.time() + (get_settings().DRAIN_TIMEOUT if seconds is None else seconds)
     if beginning := {task for task in _beginnings if task.get_loop() is here}:
-        await asyncio.wait(beginning, timeout=until - here.time())
+        # Longer than the runs themselves, if need be: a row that is left in the queue waits for its deadline.
+        await asyncio.wait(beginning, timeout=max(until - here.time(), get_settings().DATABASE_PATIENCE))
     tasks = {live.task for live in registry.all_executing() if live.loop is here and live.task is not None}
     if not tasks:
         return
     log.info("%d runs are given time to end", len(tasks))
     _ended, left = await asyncio.wait(tasks, timeout=max(until - here.time(), 0))
+    await asyncio.sleep(0)  # a task that has not begun would be cancelled without a word of what it was for
     for task in left:
         task.cancel()
     if left:

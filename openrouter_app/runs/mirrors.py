@@ -70,7 +70,7 @@ class Mirror(Replica):
                 await asyncio.sleep(settings.FLUSH_INTERVAL)
                 continue
             with suppress(TimeoutError):
-                async with asyncio.timeout(settings.FOLLOW_POLL):
+                async with asyncio.timeout(min(settings.FOLLOW_POLL, settings.PRESENCE_INTERVAL)):
                     await self._wake.wait()
             self._wake.clear()
         self.is_read.set()
