@@ -23,8 +23,31 @@ from tests.run_logs import new_state, without_open
 from tests.run_world import RUN, Owner, World
 
 ANY = st.integers(0, 5)
-PIECES = st.text("ab", min_size=1, max_size=3)
 KINDS = st.sampled_from(["text", "text", "reasoning", "step", "call", "arguments", "arguments"])
+STEPS = st.lists(
+    st.tuples(
+        st.sampled_from(
+            [
+                "say",
+                "say",
+                "say",
+                "send",
+                "send",
+                "deliver",
+                "deliver",
+                "lose",
+                "double",
+                "flush",
+                "read",
+                "look",
+            ]
+        ),
+        KINDS,
+        ANY,
+    ),
+    min_size=12,
+    max_size=30,
+)
 LASTS = st.sampled_from([Finished("stop", "x"), Stopped("user"), Failed("provider", "No.", True)])
 
 
@@ -37,7 +60,8 @@ class Schedules(RuleBasedStateMachine):
 
     @initialize()
     def begin(self) -> None:
-        self.world.own()
+        self.world.open_here(self.world.own())
+        self.world.open_elsewhere()
 
     def teardown(self) -> None:
         try:
@@ -52,19 +76,42 @@ class Schedules(RuleBasedStateMachine):
         """Processes that are there, and whose run's task is not over."""
         return [owner for owner in self.world.owners if not (owner.is_frozen or owner.is_over)]
 
-    @precondition(lambda self: self.acting())
-    @rule(at=ANY, kind=KINDS, text=PIECES, times=st.integers(1, 3))
-    def say(self, at: int, kind: str, text: str, times: int) -> None:
-        owner = _one(self.acting(), at)
-        for _ in range(times):
-            owner.say(kind, text)
+    def said_enough(self) -> bool:
+        """Whether it is time for something that ends the talk."""
+        return any(owner.live.seq > 8 * len(self.world.owners) for owner in self.acting())
 
     @precondition(lambda self: self.acting())
-    @rule(at=ANY)
-    def flush(self, at: int) -> None:
-        _one(self.acting(), at).flush()
+    @rule(at=ANY, steps=STEPS)
+    def traffic(self, at: int, steps: list[tuple[str, str, int]]) -> None:
+        """What happens many times a second."""
+        world = self.world
+        for step, kind, which in steps:
+            if not self.acting():
+                return
+            owner = _one(self.acting(), at + (which == 5))  # now and then another's
+            match step:
+                case "say":
+                    owner.say(kind, "abcdef"[which])
+                case "send":
+                    world.send(owner)
+                case "flush":
+                    owner.flush()
+                case "deliver" if world.layer:
+                    world.deliver(which if which < 3 else 0)
+                case "lose" if world.layer:
+                    del world.layer[which % len(world.layer)]
+                case "double" if world.layer:
+                    world.layer.append(_one(world.layer, which))
+                case "read":
+                    replica = _one(world.replicas, which)
+                    world.finish_reading(*world.begin_reading(replica))
+                case "look":
+                    world.settle()
+            self.every_page_shows_what_an_owner_said()
 
-    @precondition(lambda self: self.acting() and not self.world.database.is_away)
+    more_traffic = even_more_traffic = traffic
+
+    @precondition(lambda self: self.said_enough() and not self.world.database.is_away)
     @rule(at=ANY, last=LASTS, sends=st.booleans())
     def end(self, at: int, last: Any, sends: bool) -> None:
         owner = _one(self.acting(), at)
@@ -74,31 +121,11 @@ class Schedules(RuleBasedStateMachine):
         if sends:
             self.world.send(owner)
 
-    @precondition(lambda self: self.acting() and self.world.replicas)
-    @rule(at=ANY)
-    def send(self, at: int) -> None:
-        self.world.send(_one(self.acting(), at))
-
-    @precondition(lambda self: self.world.layer)
-    @rule(at=st.integers(0, 50))
-    def deliver(self, at: int) -> None:
-        self.world.deliver(at)
-
     @precondition(lambda self: self.world.layer)
     @rule()
     def deliver_all_in_order(self) -> None:
         while self.world.layer:
             self.world.deliver(0)
-
-    @precondition(lambda self: self.world.layer)
-    @rule(at=st.integers(0, 50))
-    def lose(self, at: int) -> None:
-        del self.world.layer[at % len(self.world.layer)]
-
-    @precondition(lambda self: self.world.layer)
-    @rule(at=st.integers(0, 50))
-    def double(self, at: int) -> None:
-        self.world.layer.append(_one(self.world.layer, at))
 
     @precondition(lambda self: self.acting() and len(self.world.pages) < 4)
     @rule(at=ANY)
@@ -109,10 +136,6 @@ class Schedules(RuleBasedStateMachine):
     @rule()
     def open_elsewhere(self) -> None:
         self.world.open_elsewhere()
-
-    @rule()
-    def pages_read(self) -> None:
-        self.world.settle()
 
     @precondition(lambda self: self.world.replicas)
     @rule(at=ANY)
@@ -128,10 +151,26 @@ class Schedules(RuleBasedStateMachine):
     def time_goes_by(self, seconds: float) -> None:
         self.world.database.now += seconds
 
-    @precondition(lambda self: self.acting())
+    @precondition(lambda self: self.said_enough())
     @rule(at=ANY)
     def freeze(self, at: int) -> None:
         _one(self.acting(), at).is_frozen = True
+
+    @precondition(lambda self: self.acting() and not self.world.database.is_away)
+    @rule(at=ANY, is_reaped=st.booleans(), then=st.sampled_from(["flush", "end", "nothing"]), last=LASTS)
+    def go_on_after_the_lease(self, at: int, is_reaped: bool, then: str, last: Any) -> None:
+        """An owner was away for longer than its lease, and does not know."""
+        owner = _one(self.acting(), at)
+        self.world.database.now += 31
+        if is_reaped:
+            self.world.database.reap()
+        owner.say("reasoning", "late")
+        owner.say("text", "later")
+        self.world.settle()
+        if then == "flush":
+            owner.flush()
+        elif then == "end" and owner.live.failure is None:
+            owner.end(last)
 
     @precondition(lambda self: any(owner.is_frozen for owner in self.world.owners))
     @rule(seconds=st.sampled_from([0.2, 31.0]))
@@ -140,7 +179,7 @@ class Schedules(RuleBasedStateMachine):
         for owner in self.world.owners:
             owner.is_frozen = False
 
-    @precondition(lambda self: self.acting())
+    @precondition(lambda self: self.said_enough())
     @rule(at=ANY)
     def crash(self, at: int) -> None:
         self.world.crash(_one(self.acting(), at))
@@ -153,6 +192,7 @@ class Schedules(RuleBasedStateMachine):
     @precondition(
         lambda self: (
             self.world.database.status == "running"
+            and self.said_enough()
             and not self.world.database.is_away
             and len(self.world.owners) < 3
         )
@@ -169,6 +209,7 @@ class Schedules(RuleBasedStateMachine):
 
     @invariant()
     def every_page_shows_what_an_owner_said(self) -> None:
+        assert self.world.database.is_tiled, "rows of the log tile"
         for page in self.world.pages:
             view, whole = page.view, self.world.database.whole
             assert not view.gap, "ranges tile"
@@ -233,7 +274,7 @@ def _one(things: list[Any], at: int) -> Any:
 
 def test_whatever_happens_every_page_ends_with_what_the_row_says():
     phases = [phase for phase in Phase if phase is not Phase.explain]  # that one traces every line
-    run_state_machine_as_test(Schedules, settings=settings(stateful_step_count=50, phases=phases))
+    run_state_machine_as_test(Schedules, settings=settings(stateful_step_count=30, phases=phases))
 
 
 # ---- single schedules ----
