@@ -90,18 +90,21 @@ async def test_runs_beyond_max_runs_wait_and_go_on_in_their_order(provider, sett
     assert asked == ["first", "a", "b", "c"]
 
 
-async def test_no_more_than_max_runs_are_executed_at_a_time(provider, settings, visitor):
+async def test_no_more_than_max_runs_ask_the_provider_at_a_time(provider, settings, visitor):
     limit(settings, MAX_RUNS=2)
     await make(make_chain)()
-    most = []
-    for _ in range(6):
-        provider.reply("a", "b", delay=0.02)
-    ids = [await start(visitor) for _ in range(6)]
-    while any(runs.is_executing(run) for run in ids):
-        most.append(await Run.objects.filter(status="running").acount())
-        await asyncio.sleep(0.01)
-    assert max(most) == 2
-    assert await Run.objects.filter(status="done").acount() == 6
+    gate = Gate()
+    for _ in range(4):
+        provider.reply("a", gate)
+    ids = [await start(visitor) for _ in range(4)]
+    await until(lambda: len(provider.requests) == 2)
+    await asyncio.sleep(0.1)
+    assert len(provider.requests) == 2
+    assert await Run.objects.filter(status="running").acount() == 2
+    gate.open()
+    for run in ids:
+        await runs.wait(run)
+    assert await Run.objects.filter(status="done").acount() == 4
 
 
 async def test_run_that_waits_too_long_for_its_turn_fails_as_busy(provider, settings, visitor):
