@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from typing import Any
 from uuid import UUID, uuid4
@@ -33,6 +34,25 @@ BURST = 100
 """Frames a page may send at once."""
 FRAMES_A_SECOND = 20.0
 """What it may send all the time."""
+
+
+class SocketTurn(runs.Turn):
+    """One update a socket at a time is made and sent, however many runs it follows."""
+
+    def __init__(self, send: Callable[[protocol.ServerFrame], Awaitable[None]]) -> None:
+        self._send = send
+        self._lock = asyncio.Lock()
+
+    async def __aenter__(self) -> None:
+        await self._lock.acquire()
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        self._lock.release()
+
+    async def until_read(self) -> None:
+        # A small frame goes through only when the page has read on; a whole answer that waits for that
+        # would be kept once for each page.
+        await self._send(protocol.Pong())
 
 
 class RunConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
@@ -62,6 +82,7 @@ class RunConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         )
         self.allowance, self.counted = float(BURST), time.monotonic()
         self.is_leaving = False
+        self.turn = SocketTurn(self._send)
         self.frames: asyncio.Queue[protocol.ClientFrame | None] = asyncio.Queue()
         self.handling = asyncio.create_task(self._handle_frames())
         self.recheck = asyncio.create_task(self._recheck())
@@ -216,12 +237,13 @@ class RunConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
                 del self.followed[run]
 
     async def _send_updates(self, run: UUID) -> None:
-        async with aclosing(runs.follow(self.owner, run)) as updates:
+        async with aclosing(runs.follow(self.owner, run, self.turn)) as updates:
             async for update in updates:
                 if isinstance(update, Snapshot):
                     await self._send(protocol.RunSnapshot(update.run, update.seq, update.state))
                 else:
                     await self._send(protocol.RunEvents(update.run, update.after, update.seq, update.events))
+                del update  # not to be kept while the next one is waited for
 
     async def _still_welcome(self) -> bool:
         """Whether the session of this socket still stands; otherwise the socket is closed."""

@@ -12,7 +12,7 @@ from functools import wraps
 from typing import ParamSpec, TypeVar, cast
 
 from channels.db import database_sync_to_async
-from django.db import InterfaceError, InternalError, OperationalError
+from django.db import InterfaceError, InternalError, OperationalError, reset_queries
 
 log = logging.getLogger("openrouter_app.database")
 
@@ -25,7 +25,15 @@ LOST_DATABASE = (OperationalError, InterfaceError, InternalError)
 
 def in_database_thread(function: Callable[Parameters, Result]) -> Callable[Parameters, Awaitable[Result]]:
     """The function as a coroutine function that runs it in the database thread."""
-    return cast(Callable[Parameters, Awaitable[Result]], database_sync_to_async(function))
+
+    @wraps(function)
+    def call(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
+        try:
+            return function(*args, **kwargs)
+        finally:
+            reset_queries()  # with DEBUG, Django keeps each statement until a request begins
+
+    return cast(Callable[Parameters, Awaitable[Result]], database_sync_to_async(call))
 
 
 def again_in_database_thread(

@@ -28,7 +28,7 @@ from . import draining
 from . import live as registry
 from .draining import drain, is_draining, reopen
 from .execution import launch
-from .live import Range, Snapshot, Update
+from .live import Range, Snapshot, Turn, Update
 from .mirrors import updates_elsewhere
 from .reaping import reap, reap_for_ever
 from .refusals import Refused, gone
@@ -44,6 +44,7 @@ __all__ = [
     "Refused",
     "Snapshot",
     "Start",
+    "Turn",
     "Update",
     "check_owner",
     "drain",
@@ -106,27 +107,29 @@ async def execute(run: UUID) -> None:
         await asyncio.wait([live.task])
 
 
-async def follow(owner: Owner, run: UUID) -> AsyncGenerator[Update, None]:
+async def follow(owner: Owner, run: UUID, turn: Turn | None = None) -> AsyncGenerator[Update, None]:
     """One snapshot, then every change, until the run has ended. Raises `Refused` (``not_found``).
 
     A `Snapshot` in between replaces everything: the reader was too slow, or the run went to
-    another process.
+    another process. ``turn`` is for a reader that follows many runs.
     """
     status = await check_owner(owner, run)
     live = registry.find(run)
     if live is not None:
-        async with aclosing(live.updates()) as updates:
+        async with aclosing(live.updates(turn)) as updates:
             async for update in updates:
                 yield update
+                del update  # as long as the answer, perhaps; not to be kept while nothing comes
         if not live.has_moved:
             return
     elif status in Run.FINAL:
         if (snapshot := await again_in_database_thread(snapshot_of_row)(run)) is not None:
             yield snapshot
         return
-    async with aclosing(updates_elsewhere(run)) as updates:
+    async with aclosing(updates_elsewhere(run, turn)) as updates:
         async for update in updates:
             yield update
+            del update
 
 
 async def stop(owner: Owner, run: UUID, *, by: str = "user") -> None:

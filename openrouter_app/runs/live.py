@@ -27,9 +27,9 @@ WINDOW = 0.016
 """Seconds between two ranges to one follower: the first goes at once, tokens that outrun it merge."""
 WIDE_WINDOW = 0.033
 """The same while the loop cannot keep to it."""
-BACKLOG = 4096
+BACKLOG = 2048
 """Events waiting for one follower before it gets a snapshot instead."""
-BACKLOG_SIZE = 256_000
+BACKLOG_SIZE = 64_000
 """Characters of text in them before it does."""
 
 
@@ -51,6 +51,19 @@ class Range(msgspec.Struct, frozen=True):
 
 
 Update = Snapshot | Range
+
+
+class Turn:
+    """When a reader gets something; this one always has his turn. Entered once at a time."""
+
+    async def __aenter__(self) -> None:
+        pass
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        pass
+
+    async def until_read(self) -> None:
+        """Wait until the reader has taken what he was given before: he is to get something large."""
 
 
 class Followed:
@@ -106,8 +119,13 @@ class Followed:
         while time.monotonic() > self.valid_until and not self.has_moved:  # noqa: ASYNC110 - the clock says it
             await asyncio.sleep(WIDE_WINDOW)
 
-    async def updates(self) -> AsyncGenerator[Update, None]:
-        """A snapshot, then what happens, until the run has ended or moved."""
+    async def updates(self, turn: Turn | None = None) -> AsyncGenerator[Update, None]:
+        """A snapshot, then what happens, until the run has ended or moved.
+
+        What is handed out is made in the reader's ``turn``, which lasts until he asks for more: a
+        reader that follows many runs and reads none of them keeps one update, not one of each.
+        """
+        turn = turn or Turn()
         await self.until_certain()
         if self.has_moved:
             return
@@ -117,8 +135,10 @@ class Followed:
         try:
             # What is handed out and whether it is the last belong to one moment: a reader may take
             # his time between two of them.
-            final = self.is_final
-            yield self.snapshot()  # and not kept here: it is as long as the answer
+            async with turn:
+                inbox.take(self.seq)
+                final = self.is_final
+                yield self.snapshot()  # and not kept here: it is as long as the answer
             while not final:
                 if not inbox.is_ready:
                     await inbox.ready()
@@ -129,12 +149,15 @@ class Followed:
                     window = WIDE_WINDOW if now - handed_out - window > WINDOW / 2 else WINDOW
                 if now > self.valid_until:
                     await self.until_certain()
-                if self.has_moved:
-                    return
-                overflowed = inbox.overflowed
-                after, seq, events = inbox.take(self.seq)
-                final = self.is_final
-                yield self.snapshot() if overflowed else Range(self.run, after, seq, merged(events))
+                async with turn:
+                    if inbox.overflowed:
+                        await turn.until_read()
+                    if self.has_moved:
+                        return
+                    overflowed = inbox.overflowed
+                    after, seq, events = inbox.take(self.seq)
+                    final = self.is_final
+                    yield self.snapshot() if overflowed else Range(self.run, after, seq, merged(events))
                 handed_out = time.monotonic()
         finally:
             self._inboxes.discard(inbox)

@@ -16,7 +16,7 @@ from uuid import UUID
 
 from ..conf import get_settings
 from ..database import again_in_database_thread
-from .live import Update
+from .live import Turn, Update
 from .reaping import reap
 from .refusals import gone
 from .relay import relay
@@ -109,7 +109,7 @@ _mirrors: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[UUID, Mirror
 )
 
 
-async def updates_elsewhere(run: UUID) -> AsyncGenerator[Update, None]:
+async def updates_elsewhere(run: UUID, turn: Turn | None = None) -> AsyncGenerator[Update, None]:
     """A snapshot, then what happens, until the run has ended. Raises `Refused` where it is gone."""
     mirrors = _mirrors.setdefault(asyncio.get_running_loop(), {})
     mirror = mirrors.get(run)
@@ -121,9 +121,10 @@ async def updates_elsewhere(run: UUID) -> AsyncGenerator[Update, None]:
     mirror.watchers += 1
     try:
         await mirror.is_read.wait()
-        async with aclosing(mirror.updates()) as updates:
+        async with aclosing(mirror.updates(turn)) as updates:
             async for update in updates:
                 yield update
+                del update
         if mirror.has_moved:
             raise gone()
     finally:

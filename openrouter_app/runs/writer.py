@@ -18,6 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 from uuid import uuid4
 
+from django.db import reset_queries
 from django.utils.translation import gettext as _
 
 from ..conf import get_settings
@@ -200,6 +201,8 @@ def _fresh(function: Callable[..., Result], *args: Any) -> Result:
     except LOST_DATABASE:
         leases.close_connections()
         raise
+    finally:
+        reset_queries()  # with DEBUG, Django keeps each statement, and answers stand in them
 
 
 _writers: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Writer] = weakref.WeakKeyDictionary()
