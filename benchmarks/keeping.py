@@ -28,24 +28,22 @@ WARM_UP = 100
 def measure(paths: Paths, plan: Plan) -> Section:
     """All of it, on SQLite with the default settings; `fast` where it makes a difference and is there."""
     site = SITE if paths.all_fit(FAST) else FAST
-    try:
-        parts = [
-            _log(paths, plan, site),
-            _database(paths, plan, site),
-            _elsewhere(paths, plan, site),
-            _stalled(paths, plan, site),
-            _in_a_row(paths, plan, site),
-        ]
-    except Unfit as reason:
-        paths.unfit["beside the push path"] = str(reason)
-        return Section("Beside the push path", f"Not measured: {reason}", [])
-    verdicts = [verdict for made, _ in parts for verdict in made]
+    verdicts: list[Verdict] = []
+    told = []
+    for what in (_log, _database, _elsewhere, _stalled, _in_a_row):
+        try:
+            made, text = what(paths, plan, site)
+        except Unfit as reason:
+            paths.unfit[f"beside the push path, {what.__name__.strip('_')}"] = str(reason)
+            continue
+        verdicts += made
+        told.append(text)
     text = prose(
         f"""Of the site alone (`{site}`), on SQLite in WAL mode with the default settings but for limits of
         how many runs there may be. Two processes share the database and no channel layer, so that they know
         of each other by the log and the rows alone."""
     )
-    return Section("Beside the push path", "\n\n".join((text, *(told for _, told in parts))), verdicts)
+    return Section("Beside the push path", "\n\n".join((text, *told)), verdicts)
 
 
 Part = tuple[list[Verdict], str]
@@ -184,7 +182,8 @@ def _in_a_row(paths: Paths, plan: Plan, site: str) -> Part:
         f"{plan.in_a_row:,} runs one after another, more memory", ROW_LIMIT, said["more"], " MB"
     )
     text = prose(
-        f"""{plan.in_a_row:,} runs of 20 tokens one after another on a socket, after {WARM_UP} unmeasured:
-        {said["more"]:.2f} MB more, {said["cpu"] * 1e3:.1f} ms CPU a run from its start to its row."""
+        f"""{plan.in_a_row:,} runs of 20 tokens one after another, each on a socket of its own, after
+        {WARM_UP} unmeasured: {said["more"]:.2f} MB more, {said["cpu"] * 1e3:.1f} ms CPU a run from its
+        start to its row."""
     )
     return [verdict], text

@@ -14,7 +14,7 @@ class Plan:
     prefixes: int = 64  # of so many, one is read by those that read prefixes; fewer on small documents
     memory_of_peers: bool = True
     # ---- the push path ----
-    push_rounds: int = 5
+    push_rounds: int = 3
     flow: float = 4  # seconds for which streams are measured
     many: int = 50  # streams at once, for what is not measured at ten
     sweep_rounds: int = 3

@@ -136,7 +136,7 @@ class Flow:
 
 
 def _flows(stream: Streaming) -> bool:
-    return bool(stream.frames.texts) and bool(stamps(stream.frames.texts[-1]))
+    return any(map(stamps, stream.frames.texts[-3:]))
 
 
 def percentile(values: list[float], of_hundred: float) -> float:

@@ -74,10 +74,13 @@ def visitor() -> str:
 class Socket:
     """A page's websocket. Every frame goes to ``take``, which may wait as it does for a slow reader."""
 
-    def __init__(self, take: Take, cookie: str = "") -> None:
+    def __init__(
+        self, take: Take, cookie: str = "", on_close: Callable[[int], object] = lambda code: None
+    ) -> None:
         from project.asgi import application
 
         self._take = take
+        self._on_close = on_close
         self._inbox: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         self._inbox.put_nowait({"type": "websocket.connect"})
         headers = [(b"host", b"localhost"), (b"origin", b"http://localhost")]
@@ -97,6 +100,8 @@ class Socket:
     async def _send(self, message: dict[str, Any]) -> None:
         if message["type"] == "websocket.send":
             await self._take(message["text"])
+        elif message["type"] == "websocket.close":
+            self._on_close(message.get("code", 1000))
 
     def say(self, type: str, **fields: Any) -> None:
         """A frame from the page."""

@@ -21,6 +21,8 @@ from .pushing import Flow, OnSite
 from .site_meters import LogMeter, Written, transactions_of
 from .stream_server import text_of
 
+PATIENCE = 240
+"""Seconds for one thing to happen; less than an order has."""
 _held: list[site.Socket] = []
 
 
@@ -35,15 +37,20 @@ class Page:
     def __init__(self, cookie: str = "") -> None:
         self.run = ""
         self.length = 0
+        self.error = ""
         self.is_over = asyncio.Event()
         self.changed = asyncio.Event()
-        self.socket = site.Socket(self._take, cookie)
+        self.socket = site.Socket(self._take, cookie, self._close)
+
+    def _close(self, code: int) -> None:
+        self.error = f"the socket was closed: {code}"
+        self.changed.set()
 
     async def _take(self, text: str) -> None:
         frame = json.loads(text)
         if frame["type"] == "error":
-            raise RuntimeError(text)
-        if frame["type"] == "run.accepted":
+            self.error = text
+        elif frame["type"] == "run.accepted":
             self.run = frame["run"]
         elif frame["type"] == "run.snapshot":
             self.length = sum(len(part.get("text", "")) for part in frame["state"]["parts"])
@@ -58,8 +65,10 @@ class Page:
 
     async def until(self, condition: Callable[[], bool]) -> None:
         """Wait for frames until it is so."""
-        async with asyncio.timeout(120):
+        async with asyncio.timeout(PATIENCE):
             while not condition():
+                if self.error:
+                    raise RuntimeError(self.error)
                 self.changed.clear()
                 await self.changed.wait()
 
@@ -236,20 +245,15 @@ class _Stuck:
 
 
 async def in_a_row(count: int, warm_up: int) -> dict[str, float]:
-    """So many short runs, one after another on one socket: memory and CPU."""
-    page = Page()
+    """So many short runs, one after another, each on a socket of its own: memory and CPU."""
     for number in range(-warm_up, count):
         if not number:
             gc.collect()
             before, cpu = memory(), time.process_time()
-        page.is_over.clear()
-        page.socket.start(order("words", 0, 20), id=f"r{number}")
-        await page.until(page.is_over.is_set)
+        await _whole("words", 0, 20)
     cpu = time.process_time() - cpu
     gc.collect()
-    more = memory() - before
-    await page.socket.close()
-    return {"more": more, "cpu": cpu / count}
+    return {"more": memory() - before, "cpu": cpu / count}
 
 
 def memory() -> float:
