@@ -68,11 +68,18 @@ class Database:
         return self.fence
 
     def write(
-        self, batches: Mapping[int, tuple[int, Batch]], watched: Iterable[int], renew: Any = None
+        self,
+        batches: Mapping[int, tuple[int, Batch]],
+        watched: Iterable[int],
+        renew: Any = None,
+        *,
+        again: bool = False,
     ) -> dict[int, leases.Standing]:
         self.reach()
         for fence, batch in batches.values():
             if (fence, "running") == (self.fence, self.status):
+                if again:
+                    self.log = [row for row in self.log if row[0] < batch.after]
                 self.is_tiled &= batch.after == self.last_logged  # whoever calls this may survive an error
                 self.log.append((batch.after, batch.seq, encode(batch.events)))
                 if renew is not None:

@@ -13,14 +13,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from asgiref.sync import sync_to_async
 from django.contrib.auth import get_user_model
 from django.db import connection
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.dispatch import Signal
 
-from openrouter_app import signals
-from openrouter_app.models import Run
+from openrouter_app import runs, signals
+from openrouter_app.models import Owner, Run
 from openrouter_app.runs import notices
+from tests.factories import make_run
 
 RUN = uuid.UUID(int=7)
 PATIENCE = 20
@@ -253,6 +255,7 @@ warnings.simplefilter("ignore")
 import django; django.setup()
 from django.dispatch import Signal
 from openrouter_app.runs import notices
+from tests.factories import make_run
 signal, heard, go_on = Signal(), [], threading.Event()
 def receiver(run, **facts):
     go_on.wait(20)
@@ -279,6 +282,7 @@ import time
 import django; django.setup()
 from django.dispatch import Signal
 from openrouter_app.runs import notices
+from tests.factories import make_run
 signal = Signal()
 def receiver(**facts):
     time.sleep(600 if {hangs} else 0.2)
@@ -307,3 +311,20 @@ def test_every_final_state_has_its_signal():
     assert set(notices.BY_STATUS) == Run.FINAL
     assert notices.BY_STATUS["done"] is notices.BY_STATUS["stopped"] is signals.run_finished
     assert notices.BY_STATUS["failed"] is notices.BY_STATUS["interrupted"] is signals.run_failed
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_run_that_nobody_executed_is_told_of_when_it_is_stopped():
+    heard = []
+
+    def hear(**facts):
+        heard.append(facts)
+
+    signals.run_finished.connect(hear)
+    try:
+        run = await sync_to_async(make_run)("queued")
+        await runs.stop(Owner.system(), run.uuid)
+        assert await asyncio.to_thread(notices.settled, 5)
+    finally:
+        signals.run_finished.disconnect(hear)
+    assert [(facts["run"], facts["status"]) for facts in heard] == [(run.uuid, "stopped")]

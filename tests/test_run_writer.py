@@ -143,11 +143,11 @@ async def test_log_written_before_is_gone_on_with(pair):
 async def test_database_that_fails_for_a_moment_loses_nothing(provider, monkeypatch):
     write, failures = leases.write, []
 
-    def failing(batches, *args):
+    def failing(batches, *args, **kwargs):
         if batches and len(failures) < 5:
             failures.append(batches)
             raise OperationalError("locked")
-        return write(batches, *args)
+        return write(batches, *args, **kwargs)
 
     monkeypatch.setattr(leases, "write", failing)
     await make(make_chain)()
@@ -169,7 +169,7 @@ async def test_database_that_fails_for_a_moment_loses_nothing(provider, monkeypa
 async def test_database_that_fails_too_long_fails_the_runs_with_a_sentence(provider, settings, monkeypatch):
     settings.OPENROUTER = {**settings.OPENROUTER, "DATABASE_PATIENCE": 0.2}
 
-    def failing(*args):
+    def failing(*args, **kwargs):
         raise OperationalError("away")
 
     monkeypatch.setattr(leases, "write", failing)
@@ -191,7 +191,7 @@ async def test_health_is_told_while_the_log_is_failing_and_no_longer(pair, monke
     write = leases.write
     monkeypatch.setitem(writer_module._writers, asyncio.get_running_loop(), writer)
 
-    def failing(*args):
+    def failing(*args, **kwargs):
         raise OperationalError("away")
 
     live.emit(Text(0, "x"))
@@ -241,10 +241,10 @@ async def test_database_that_goes_while_the_poison_is_looked_for_costs_no_other_
     bad.emit(Text(0, "poison"))
     write = leases.write
 
-    def failing(batches, *args):
+    def failing(batches, *args, **kwargs):
         if set(batches) == {live.pk}:
             raise OperationalError("away")
-        return write(batches, *args)
+        return write(batches, *args, **kwargs)
 
     monkeypatch.setattr(leases, "write", failing)
     await writer.flush()
@@ -259,9 +259,9 @@ async def test_flush_whose_waiter_is_cancelled_loses_nothing(pair, monkeypatch):
     live, writer = pair
     write = leases.write
 
-    def slow(*args):
+    def slow(*args, **kwargs):
         time.sleep(0.1)
-        return write(*args)
+        return write(*args, **kwargs)
 
     monkeypatch.setattr(leases, "write", slow)
     live.emit(Text(0, "a"))
@@ -350,3 +350,21 @@ async def test_run_whose_row_was_deleted_closes_its_stream(provider):
     await Run.objects.all().adelete()
     await asyncio.wait_for(asyncio.wait([live.task]), 5)
     await until(lambda: not provider.active)
+
+
+async def test_write_whose_commit_was_not_heard_of_is_written_once(pair, monkeypatch):
+    live, writer = pair
+    write, lost = leases.write, iter([True])
+
+    def unheard(*args, **kwargs):
+        standing = write(*args, **kwargs)
+        if next(lost, False):
+            raise OperationalError("the server closed the connection")
+        return standing
+
+    monkeypatch.setattr(leases, "write", unheard)
+    for text in ("a", "b", "c"):
+        live.emit(Text(0, text))
+        await writer.flush()
+    assert live.failure is None
+    assert [(after, seq) for after, seq, _ in await log_of(live.run)] == [(0, 2), (2, 3)]

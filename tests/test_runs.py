@@ -290,6 +290,7 @@ async def test_answer_that_cannot_be_stored_is_never_shown_as_done(provider, vis
     row = await row_of(run)
     assert view.state["status"] == row.status == "failed"
     assert view.state["error"]["message"] == row.error_message
+    assert view.state["parts"] == row.parts == []
     assert row.ended is not None
 
 

@@ -31,6 +31,8 @@ class Outcome(msgspec.Struct):
     reply: engine.ReplyFinished | None = None
     generation_id: str = ""
     detail: str = ""
+    is_lost: bool = False
+    """No database takes what was said: the row has the end alone."""
 
 
 def status_of(last: LastEvent) -> str:

@@ -17,7 +17,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from ..conf import get_settings
-from ..database import LOST_DATABASE
+from ..database import LOST_DATABASE, again_in_database_thread
 from ..engine import messages as engine
 from ..engine.chains import ChatOpenRouter
 from ..engine.errors import BrokenStreamError, ConfigurationError, MissingKeyError, OpenRouterError
@@ -42,6 +42,7 @@ from .events import (
     UsageTotals,
 )
 from .live import LiveRun
+from .rows import snapshot_of_row
 from .slots import NoPlace, slots
 from .starting import Prepared
 from .state import RunState
@@ -84,7 +85,10 @@ async def _own(live: LiveRun, prepared: Prepared) -> None:
             last = Failed("provider", _("Something went wrong on this site. Try again later."), True)
         last = await _to_its_end(_commit_end(live, outcome, last, owner))
         live.confirm(float("inf"))
-        live.emit(last)
+        if outcome.is_lost:
+            await _show_row(live)  # which has less than was shown
+        if not live.is_final:
+            live.emit(last)
         reports.ended(live, outcome, last, time.monotonic() - begun)
     except (Lost, *LOST_DATABASE) as error:
         if not isinstance(error, Lost):
@@ -299,9 +303,18 @@ async def _commit_end(live: LiveRun, outcome: Outcome, last: LastEvent, owner: W
             log.exception("the end of run %s could not be written", live.run)
             last = Failed("provider", not_stored(), True)
             await _write_end(live, Outcome(), last, owner, parts=[])
+            outcome.is_lost = True
             return last
         else:
             return last
+
+
+async def _show_row(live: LiveRun) -> None:
+    try:
+        if (row := await again_in_database_thread(snapshot_of_row)(live.run)) is not None:
+            live.end_as(row)
+    except Exception:
+        log.exception("the row of run %s could not be read", live.run)
 
 
 async def _write_end(

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
+from functools import reduce
+from operator import or_
 from typing import Any
 from uuid import UUID
 
 import msgspec
 from django.db import connections, router, transaction
-from django.db.models import DateTimeField, ExpressionWrapper, F
+from django.db.models import DateTimeField, ExpressionWrapper, F, Q
 from django.db.models.functions import Coalesce, Now
 
 from ..models import Run, RunEvent
@@ -58,14 +60,19 @@ class Standing(msgspec.Struct, frozen=True):
 
 
 def write(
-    batches: Mapping[int, tuple[int, Batch]], watched: Iterable[int], renew: tuple[str, float] | None = None
+    batches: Mapping[int, tuple[int, Batch]],
+    watched: Iterable[int],
+    renew: tuple[str, float] | None = None,
+    *,
+    again: bool = False,
 ) -> dict[int, Standing]:
     """One transaction for all runs of a process: their rows' standing, and their events.
 
     ``batches`` maps a run's primary key to the fence it was claimed with and what is new;
     ``watched`` are all runs to be looked at; ``renew`` is a process and the seconds for which its
     leases of these are renewed: that of a run it gave up may run out. Runs whose fence is another
-    now, or that do not run, get no events. The number of statements does not depend on how many
+    now, or that do not run, get no events. ``again``: nobody knows what became of the last call, so
+    what it may have written is written anew. The number of statements does not depend on how many
     runs there are.
     """
     watched = list(watched)
@@ -74,16 +81,18 @@ def write(
     with transaction.atomic(using=router.db_for_write(RunEvent)):
         if renew is not None:
             process, seconds = renew
-            mine = Run.objects.filter(pk__in=watched, owner_process=process, status=Run.Status.RUNNING)
-            mine.update(lease_until=database_time(seconds))
+            owned = Run.objects.filter(pk__in=watched, owner_process=process, status=Run.Status.RUNNING)
+            owned.update(lease_until=database_time(seconds))
         standing = _standing(watched, lock=bool(batches))
-        _append(
-            [
-                (pk, batch.after, batch.seq, encode(batch.events))
-                for pk, (fence, batch) in batches.items()
-                if (row := standing.get(pk)) and row.fence == fence and row.status == Run.Status.RUNNING
-            ]
-        )
+        mine = {
+            pk: batch
+            for pk, (fence, batch) in batches.items()
+            if (row := standing.get(pk)) and row.fence == fence and row.status == Run.Status.RUNNING
+        }
+        if again and mine:
+            written = (Q(run_id=pk, after__gte=batch.after) for pk, batch in mine.items())
+            RunEvent.objects.filter(reduce(or_, written)).delete()
+        _append([(pk, batch.after, batch.seq, encode(batch.events)) for pk, batch in mine.items()])
     return standing
 
 

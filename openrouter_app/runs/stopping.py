@@ -10,6 +10,7 @@ from django.utils import timezone
 from ..database import again_in_database_thread
 from ..models import Run
 from . import live as registry
+from . import reports
 from .events import Stopped
 from .reaping import close_with
 from .relay import relay
@@ -38,7 +39,10 @@ def _request(run: UUID, by: str) -> str:
         if row.status == Run.Status.RUNNING:
             return row.owner_process
         if registry.executing(run) is None:
-            close_with(row, Stopped(by))
+            last = Stopped(by)
+            if close_with(row, last):
+                seconds = (timezone.now() - row.created).total_seconds()
+                transaction.on_commit(lambda: reports.ended_elsewhere(row, last, seconds))
     return ""
 
 

@@ -15,6 +15,7 @@ import time
 import weakref
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, TypeVar
 from uuid import uuid4
 
@@ -129,7 +130,8 @@ class Writer:
         renew = (self.process, settings.LEASE) if due else None
         keys = [live.pk for live in watched]
         try:
-            found = await self.call(leases.write, batches, keys, renew)
+            again = self.failing_since is not None
+            found = await self.call(partial(leases.write, batches, keys, renew, again=again))
             standing = {pk: found.get(pk) for pk in keys}
         except LOST_DATABASE as error:
             for live in watched:
@@ -157,7 +159,7 @@ class Writer:
         for live in watched:
             mine = {live.pk: batches[live.pk]} if live.pk in batches else {}
             try:
-                found = await self.call(leases.write, mine, [live.pk], renew)
+                found = await self.call(partial(leases.write, mine, [live.pk], renew, again=True))
                 standing[live.pk] = found.get(live.pk)
             except LOST_DATABASE:
                 if live.pk in batches:
