@@ -52,6 +52,7 @@ class Database:
         self.fence = 0
         self.status = "queued"
         self.lease_until = 0.0
+        self.process = ""
         self.is_stop_requested = False
         self.is_tiled = True
         self.log: list[tuple[int, int, str]] = []
@@ -65,6 +66,7 @@ class Database:
         if self.status != "queued":
             return None
         self.status, self.fence, self.lease_until = "running", self.fence + 1, self.now + lease
+        self.process = process
         return self.fence
 
     def write(
@@ -82,8 +84,8 @@ class Database:
                     self.log = [row for row in self.log if row[0] < batch.after]
                 self.is_tiled &= batch.after == self.last_logged  # whoever calls this may survive an error
                 self.log.append((batch.after, batch.seq, encode(batch.events)))
-                if renew is not None:
-                    self.lease_until = self.now + renew[1]
+        if renew is not None and (renew[0], "running") == (self.process, self.status):
+            self.lease_until = self.now + renew[1]
         return {pk: leases.Standing(self.fence, self.status, self.is_stop_requested) for pk in watched}
 
     def end(self, pk: int, fence: int, status: str, fields: dict[str, Any]) -> bool:
