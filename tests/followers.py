@@ -40,6 +40,8 @@ class View:
 
     def apply(self, event: dict[str, Any]) -> None:
         parts = self.state["parts"]
+        if self.state["status"] == "waiting":
+            self.state["status"] = "running"
         kind = event.pop("type")
         match kind:
             case "started":
@@ -71,6 +73,23 @@ class View:
                 self.call(event["call"]).update(arguments=event["arguments"], status="ready")
             case "tool.invalid":
                 self.call(event["call"]).update(raw=event["raw"], message=event["message"], status="invalid")
+            case "tool.approval":
+                self.call(event["call"]).update(status="waiting", expires=event["expires"])
+            case "tool.decided":
+                reason = {"reason": event["reason"]} if "reason" in event else {}
+                self.call(event["call"]).update(status="approved" if event["approve"] else "denied", **reason)
+            case "tool.running":
+                self.call(event["call"]).update(status="running")
+            case "tool.result":
+                came = {name: event[name] for name in ("output", "error") if name in event}
+                self.call(event["call"]).update(status="failed" if "error" in came else "done", **came)
+            case "reset":
+                step = max(at for at, part in enumerate(parts) if part["type"] == "step")
+                del parts[step + 1 :]
+                if "model" in event:
+                    parts[step]["model"] = event["model"]
+            case "waiting":
+                self.state["status"] = "waiting"
             case "usage":
                 self.state["usage"] = event
             case "finished":

@@ -63,3 +63,16 @@ def test_links_lead_somewhere(page):
 @pytest.mark.parametrize("page", sorted((DOCS / "decisions").glob("*.md")), ids=lambda path: path.name)
 def test_decisions_are_short(page):
     assert len(page.read_text().splitlines()) <= 40
+
+
+def test_reliability_page_names_every_fault_and_invariant_with_tests_that_there_are():
+    page = (DOCS / "reliability.md").read_text()
+    faults = re.findall(r"^\| F(\d+) ", page, re.M)
+    assert [int(number) for number in faults] == list(range(1, 43))
+    rows = re.findall(r"^\| ((?:\d+(?:, )?)+) ", page, re.M)
+    assert sorted(int(number) for row in rows for number in row.split(", ")) == list(range(1, 26))
+    named = re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", page)
+    assert len(named) > 60
+    for path, name in named:
+        text = (DOCS.parent / path).read_text()
+        assert not name or re.search(rf"def {name}\(", text), f"{path}::{name}"

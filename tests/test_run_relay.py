@@ -193,3 +193,21 @@ async def test_text_of_any_length_goes_in_frames_a_layer_can_carry(live, layer, 
     while not said or said[-1].seq < 4:
         said.append(Frame(*await frame_of(layer, channel)))
     assert [(frame.after, frame.seq) for frame in said] == [(0, 2), (2, 4)]
+
+
+async def test_f09_group_that_forgot_a_follower_is_joined_again_with_his_next_word(live, layer):
+    here, there = Relay(layer), Relay(layer)
+    replica = Replica(live.run, new_state)
+    replica.read(3, 0, [])
+    owner = await here.open()
+    await there.follow(live.run, owner, replica.receive)
+    await until(lambda: here.outbox_of(live) is not None)
+    layer.groups.clear()  # as when the group's members expire
+    live.emit(Text(0, "unheard "))
+    await asyncio.sleep(0.1)
+    assert replica.seq == 0
+    await there.follow(live.run, owner, replica.receive)  # which a mirror says every PRESENCE_INTERVAL
+    live.emit(Text(0, "heard"))
+    await until(lambda: replica.needs_reading)
+    replica.read(3, 0, [(0, 2, [Text(0, "unheard heard")])])
+    assert (replica.state.text(), replica.needs_reading) == ("unheard heard", False)

@@ -7,7 +7,22 @@ import copy
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openrouter_app.runs.events import Started, Stopped, Text, ToolArguments, ToolStarted
+from openrouter_app.runs.events import (
+    Finished,
+    Reset,
+    Started,
+    StepStarted,
+    Stopped,
+    Text,
+    ToolApproval,
+    ToolArguments,
+    ToolDecided,
+    ToolReady,
+    ToolResult,
+    ToolRunning,
+    ToolStarted,
+    Waiting,
+)
 from openrouter_app.runs.state import merged
 from tests.followers import View
 from tests.run_logs import logs, new_state, without_open
@@ -78,3 +93,60 @@ def test_snapshot_is_independent_of_what_comes():
     state.apply(ToolArguments("c", " 2]}"))
     state.apply(Stopped("user"))
     assert shown == snapshot
+
+
+def test_reset_takes_back_what_stands_after_the_newest_step():
+    state, view = new_state(), View()
+    view.snapshot(0, state.snapshot())
+    events = [
+        Started("joke", 1),
+        StepStarted(0, model="a"),
+        Text(1, "kept"),
+        StepStarted(2, model="b"),
+        Text(3, "Ber"),
+        ToolStarted(4, "c", "joke"),
+        ToolArguments("c", '{"a": 1'),
+        Reset("d"),
+        Text(3, "Paris"),
+    ]
+    for seq, event in enumerate(events):
+        view.range(seq, seq + 1, [state.apply(event)])
+    assert state.parts() == view.state["parts"]
+    assert state.parts() == [
+        {"type": "step", "model": "a"},
+        {"type": "text", "text": "kept"},
+        {"type": "step", "model": "d"},
+        {"type": "text", "text": "Paris"},
+    ]
+
+
+def test_call_that_waits_for_a_person_is_decided_and_run():
+    state, view = new_state(), View()
+    view.snapshot(0, state.snapshot())
+    said = [
+        Started("joke", 1),
+        StepStarted(0),
+        ToolStarted(1, "a", "wipe"),
+        ToolStarted(2, "b", "wipe"),
+        ToolReady("a", {"n": 1}),
+        ToolReady("b", {"n": 2}),
+        ToolApproval("a", "2026-11-26T00:00:00Z"),
+        ToolApproval("b", None),
+        Waiting(),
+    ]
+    seq = 0
+    for event in said:
+        view.range(seq, seq := seq + 1, [state.apply(event)])
+    assert state.status == view.state["status"] == "waiting"
+    rest = [
+        ToolDecided("a", True),
+        ToolDecided("b", False, "Not on a Friday."),
+        ToolRunning("a"),
+        ToolResult("a", output={"wiped": 1}),
+        Finished("stop"),
+    ]
+    for event in rest:
+        view.range(seq, seq := seq + 1, [state.apply(event)])
+    assert state.parts() == view.state["parts"]
+    assert [part.get("status") for part in state.parts()] == [None, "done", "denied"]
+    assert state.parts()[2]["reason"] == "Not on a Friday."

@@ -10,12 +10,14 @@ from uuid import uuid4
 
 import pytest
 from asgiref.sync import sync_to_async
+from django.db.models import ProtectedError
 from django.utils import timezone
 
 from openrouter_app import runs
 from openrouter_app.engine import client
 from openrouter_app.models import Owner, Run
 from openrouter_app.runs import Range, Refused, Snapshot, Start
+from openrouter_app.testing import Gate
 from tests.factories import make_chain, make_joke_chain, make_user
 from tests.followers import follow_to_end, parts_of, until
 
@@ -532,3 +534,26 @@ async def test_run_executed_elsewhere_is_followed_by_its_row(visitor, settings):
     )
     view = await asyncio.wait_for(follower, 5)
     assert (view.state["status"], view.state["output"], view.seq) == ("done", "far", 9)
+
+
+async def test_f38_chain_that_is_changed_in_mid_answer_changes_nothing_of_the_run(provider, visitor):
+    chain = await make(make_chain)()
+    pinned = await make(lambda: chain.published)()
+    provider.reply("Hel", gate := Gate(), "lo")
+    run = await start(visitor)
+    await until(lambda: any(part.get("text") == "Hel" for part in parts_of(run)))
+
+    def change():
+        chain.model = "other/model"
+        chain.save()
+        chain.publish()
+        with pytest.raises(ProtectedError):
+            chain.delete()
+
+    await make(change)()
+    gate.open()
+    view = await follow_to_end(visitor, run)
+    row = await row_of(run)
+    assert (view.state["output"], view.state["version"]) == ("Hello", pinned.number)
+    assert row.version_id == pinned.pk
+    assert provider.requests[0].json["model"] == "a/b"
