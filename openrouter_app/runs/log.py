@@ -1,7 +1,8 @@
 """The text of a run's log: merged events in the rows of `RunEvent` and in the layer's messages.
 
 The events stand as the owner said them, tool arguments as text, so that neighbours merge without
-loss and every reader makes the same state of them.
+loss and every reader makes the same state of them. Text stands as ``[part, delta]``: nearly all of a
+log is that, and names would be as long as what is said in a quarter of a second.
 """
 
 from __future__ import annotations
@@ -18,17 +19,19 @@ _encoder = msgspec.json.Encoder()
 
 def encode(events: Sequence[Event]) -> str:
     """The events as JSON that any database stores. Half a surrogate pair becomes an escape."""
+    short = [(event.part, event.delta) if type(event) is Text else event for event in events]
     try:
-        return _encoder.encode(events).decode()
+        return _encoder.encode(short).decode()
     except UnicodeEncodeError:
-        return json.dumps(msgspec.to_builtins(events), separators=(",", ":"))
+        return json.dumps(msgspec.to_builtins(short), separators=(",", ":"))
 
 
 def decode(text: str) -> list[Event]:
     """The events of a text that `encode` made. Raises `ValueError` or `msgspec.MsgspecError` for others."""
     # By the standard library: msgspec's decoder refuses halves of surrogate pairs, and makes floats of
     # integers that have more than 64 bits.
-    return msgspec.convert(json.loads(text), list[Event])
+    read = msgspec.convert(json.loads(text), list[tuple[int, str] | Event])
+    return [Text(*event) if isinstance(event, tuple) else event for event in read]
 
 
 def merged(events: Iterable[Event]) -> list[Event]:
