@@ -1,8 +1,10 @@
 """The ASGI application for a server's start and end. Mount it beside the two others::
 
-    from openrouter_app.lifespan import lifespan_application
+    from openrouter_app.routing import lifespan_application, websocket_application
 
-    application = ProtocolTypeRouter({..., "lifespan": lifespan_application})
+    application = ProtocolTypeRouter(
+        {"http": http, "websocket": websocket_application, "lifespan": lifespan_application}
+    )
 
 At the start it ends the runs that an earlier process left behind, and goes on to look for such;
 at the end it lets the runs of this process go on for ``DRAIN_TIMEOUT`` seconds and closes the

@@ -1,4 +1,8 @@
-"""The websocket, ready to be mounted: ``{"http": ..., "websocket": websocket_application}``.
+"""The websocket and the server's start and end, ready to be mounted beside the site's own application::
+
+    ProtocolTypeRouter(
+        {"http": ..., "websocket": websocket_application, "lifespan": lifespan_application}
+    )
 
 The handshake's origin is checked before a session is read or anything else is done.
 """
@@ -19,6 +23,9 @@ from django.urls import re_path
 
 from .conf import get_settings
 from .consumers import RunConsumer
+from .lifespan import lifespan_application
+
+__all__ = ["SameOrigin", "lifespan_application", "websocket_application"]
 
 ASGIApp = Callable[[dict[str, Any], Any, Any], Awaitable[None]]
 _PORTS = {"http": "80", "https": "443", "ws": "80", "wss": "443"}

@@ -11,8 +11,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
 # First: it sets Django up, which what follows needs.
 http = get_asgi_application()
 
-from openrouter_app.lifespan import lifespan_application  # noqa: E402
-from openrouter_app.routing import websocket_application  # noqa: E402
+from openrouter_app.routing import lifespan_application, websocket_application  # noqa: E402
 
 application = ProtocolTypeRouter(
     {
