@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from typing import Any
@@ -41,13 +42,32 @@ class SocketTurn(runs.Turn):
 
     def __init__(self, send: Callable[[protocol.ServerFrame], Awaitable[None]]) -> None:
         self._send = send
-        self._lock = asyncio.Lock()
+        self._taken = False
+        self._waiting: deque[asyncio.Future[None]] = deque()
 
-    async def __aenter__(self) -> None:
-        await self._lock.acquire()
+    def begin(self) -> bool:
+        if self._taken or self._waiting:
+            return False
+        self._taken = True
+        return True
 
-    async def __aexit__(self, *exc_info: object) -> None:
-        self._lock.release()
+    async def wait(self) -> None:
+        turn = asyncio.get_running_loop().create_future()
+        self._waiting.append(turn)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self.end()  # it came in that very moment
+            raise
+
+    def end(self) -> None:
+        self._taken = False
+        while self._waiting:
+            if not (turn := self._waiting.popleft()).done():
+                self._taken = True
+                turn.set_result(None)
+                return
 
     async def until_read(self) -> None:
         # A small frame goes through only when the page has read on; a whole answer that waits for that

@@ -528,3 +528,25 @@ async def test_stop_is_heard_while_an_earlier_frame_waits_for_the_database(provi
         await sock.until("pong")
         held.set()
         assert (await sock.until("error"))["id"] == "k2"
+
+
+async def test_runs_of_a_socket_have_their_turns_one_after_another():
+    turn, order = consumers.SocketTurn(None), []
+
+    async def one(name):
+        if not turn.begin():
+            await turn.wait()
+        order.append(name)
+        await asyncio.sleep(0)
+        assert order[-1] == name, "nobody else meanwhile"
+        turn.end()
+
+    assert turn.begin()
+    tasks = [asyncio.create_task(one(name)) for name in "abcd"]
+    await asyncio.sleep(0)
+    tasks[1].cancel()
+    turn.end()
+    tasks[0].cancel()  # whose turn it is in this very moment
+    await asyncio.wait(tasks)
+    assert order == ["c", "d"]
+    assert turn.begin()

@@ -54,13 +54,17 @@ Update = Snapshot | Range
 
 
 class Turn:
-    """When a reader gets something; this one always has his turn. Entered once at a time."""
+    """When a reader gets something; this one always has his turn."""
 
-    async def __aenter__(self) -> None:
-        pass
+    def begin(self) -> bool:
+        """Begin it now; False where it is another run's, then `wait` for it. `end` it in any case."""
+        return True
 
-    async def __aexit__(self, *exc_info: object) -> None:
-        pass
+    async def wait(self) -> None:
+        """Wait for it, and begin it."""
+
+    def end(self) -> None:
+        """It is the next run's."""
 
     async def until_read(self) -> None:
         """Wait until the reader has taken what he was given before: he is to get something large."""
@@ -135,10 +139,14 @@ class Followed:
         try:
             # What is handed out and whether it is the last belong to one moment: a reader may take
             # his time between two of them.
-            async with turn:
+            if not turn.begin():
+                await turn.wait()
+            try:
                 inbox.take(self.seq)
                 final = self.is_final
                 yield self.snapshot()  # and not kept here: it is as long as the answer
+            finally:
+                turn.end()
             while not final:
                 if not inbox.is_ready:
                     await inbox.ready()
@@ -149,7 +157,9 @@ class Followed:
                     window = WIDE_WINDOW if now - handed_out - window > WINDOW / 2 else WINDOW
                 if now > self.valid_until:
                     await self.until_certain()
-                async with turn:
+                if not turn.begin():
+                    await turn.wait()
+                try:
                     if inbox.overflowed:
                         await turn.until_read()
                     if self.has_moved:
@@ -158,6 +168,8 @@ class Followed:
                     after, seq, events = inbox.take(self.seq)
                     final = self.is_final
                     yield self.snapshot() if overflowed else Range(self.run, after, seq, merged(events))
+                finally:
+                    turn.end()
                 handed_out = time.monotonic()
         finally:
             self._inboxes.discard(inbox)
