@@ -266,12 +266,12 @@ async def test_silent_provider_fails_the_run_with_timeout(provider, settings, vi
 
 async def test_details_of_an_error_are_still_there_after_a_reload(provider, visitor):
     await make(make_chain)()
-    provider.error(429, headers={"Retry-After": "7"})
+    provider.error(429, headers={"Retry-After": "40"})
     run = await start(visitor)
     live = await follow_to_end(visitor, run)
     late = await follow_to_end(visitor, run)
     assert live.state == late.state
-    assert late.state["error"]["details"] == {"retry_after": 7.0}
+    assert late.state["error"]["details"] == {"retry_after": 40.0}
 
 
 async def test_answer_that_cannot_be_stored_is_never_shown_as_done(provider, visitor, monkeypatch, caplog):
