@@ -11,10 +11,10 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-import httpx
 import psutil
 import pytest
 
+from openrouter_app.engine.client import httpx
 from project import postgres, valkey
 from tests.servers import needed
 

@@ -134,8 +134,10 @@ def test_receiver_that_raises_is_reported_with_the_run_and_ends_nothing(raised, 
     notices.notify(signal, run=RUN)
     notices.notify(signal, run=2)
     assert notices.settled(PATIENCE)
-    [line] = [record.getMessage() for record in caplog.records if record.name == "openrouter_app.runs"]
-    assert line.startswith(f"run {RUN}: ")
+    lines = [record.getMessage() for record in caplog.records if record.name == "openrouter_app.runs"]
+    assert all(line.startswith(f"run {RUN}: ") for line in lines)
+    # To the task group that Django 6.1 runs coroutines in, one that was cancelled has just ended.
+    assert len(lines) == 1 or (kind == "coroutine function" and raised is asyncio.CancelledError)
     assert heard == [2]
 
 
