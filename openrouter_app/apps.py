@@ -1,4 +1,4 @@
-"""The app as Django sees it. Nothing is opened, read or sent at start-up; only the checks are registered."""
+"""The app as Django sees it. Nothing is opened, read or sent at start-up; checks and a receiver register."""
 
 from __future__ import annotations
 

@@ -24,6 +24,7 @@ from .database import LOST_DATABASE
 from .engine.errors import OpenRouterError
 from .models import Owner, Run
 from .runs import Refused, Snapshot, Start
+from .runs.refusals import gone
 
 log = logging.getLogger("openrouter_app.websocket")
 
@@ -313,7 +314,7 @@ def _run_of(
     run = protocol.uuid_of(frame.run)
     if run is None:
         # Malformed, foreign and missing ids get the same answer.
-        raise Refused("not_found", _("There is no such run."))
+        raise gone()
     return run
 
 
