@@ -15,17 +15,20 @@ class OpenRouterAppConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        """Register the checks, give the engine this site's settings, hear who signs in, keep threads tidy."""
+        """Register the checks, find the handlers of tools, give the engine this site's settings, hear who
+        signs in, keep threads tidy.
+        """
         from django.contrib.auth.signals import user_logged_in
         from django.db import connections
 
-        from . import checks  # noqa: F401
+        from . import checks, tool_handlers  # noqa: F401
         from .conf import engine_defaults
         from .engine.defaults import set_defaults
         from .engine.threads import at_thread_end
         from .identity import claim_runs
 
         set_defaults(engine_defaults)
+        tool_handlers.discover()
         user_logged_in.connect(claim_runs, dispatch_uid="openrouter_app.claim_runs")
         # Tools and functions of chains that run in threads may use the database there.
         at_thread_end(connections.close_all)

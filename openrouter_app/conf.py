@@ -70,6 +70,14 @@ class Settings(msgspec.Struct, frozen=True):
     """Unfinished runs of one user or visitor at a time, in all processes; 0 is no limit."""
     MAX_RUNS_PER_CHAIN: Limit = 0
     """Unfinished runs of one chain at a time, in all processes; 0 is no limit."""
+    MAX_TOOL_STEPS: Count = 10
+    """Model calls one run may make where its tools act."""
+    MAX_TOOL_CALLS: Count = 50
+    """Tool calls one run may make."""
+    APPROVAL_TIMEOUT: Seconds = 259_200
+    """Seconds a call waits for somebody to allow it; then it counts as denied."""
+    TITLE_CHAIN: str = ""
+    """The chain that names conversations: its one variable is the first message, its answer the title."""
     FLUSH_INTERVAL: Seconds = 0.25
     """Seconds between two writes of the log, of all runs of a process together."""
     DATABASE_PATIENCE: Seconds = 10

@@ -65,6 +65,7 @@ FLOORS = {
     "conf": 15,
     "database": 15,
     "signals": 15,
+    "tool_handlers": 15,
     "models": 16,
     "migrations": 17,
     "identity": 17,

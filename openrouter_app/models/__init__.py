@@ -7,15 +7,19 @@
 `ChainVersion`     a chain by value, as it was published; never changes
 `Label`            a name that points to a version; `DEFAULT_LABEL` is what runs
 `Run`              one execution of one version, and its result
+`Conversation`     the tree of `Message` rows somebody sees, and where it ends
+`ToolCall`         a call that acts, with its approval
 `RunEvent`         the log of a run that has not ended
 `Owner`            whose run it is (a value, not a table)
 =================  =============================================================
 """
 
 from .chains import Chain
+from .conversations import Conversation, Message
 from .owners import Owner
 from .prompts import PromptRow, PromptTemplate
 from .runs import Run, RunEvent
+from .tool_calls import ToolCall
 from .tools import ToolSpec
 from .versions import DEFAULT_LABEL, ChainVersion, ImmutableError, Label
 
@@ -23,12 +27,15 @@ __all__ = [
     "DEFAULT_LABEL",
     "Chain",
     "ChainVersion",
+    "Conversation",
     "ImmutableError",
     "Label",
+    "Message",
     "Owner",
     "PromptRow",
     "PromptTemplate",
     "Run",
     "RunEvent",
+    "ToolCall",
     "ToolSpec",
 ]

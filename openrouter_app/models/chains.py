@@ -13,10 +13,9 @@ from django.db.models import Exists, Max, OuterRef
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from ..engine.errors import ToolSpecError
-from ..engine.schemas import check_schema
+from ..engine.errors import TemplateError
 from .fields import JSONTextField
-from .prompts import PromptTemplate, row_problems
+from .prompts import PromptTemplate, row_problems, takes_history, variables_of
 from .tools import ToolSpec
 from .versions import DEFAULT_LABEL, ChainVersion, Label, body_hash
 
@@ -102,6 +101,29 @@ class Chain(models.Model):
         blank=True,
         help_text=_('A JSON list of names: ["temperature", "max_tokens"]. Empty: none.'),
     )
+    client_models = JSONTextField(
+        _("models a client may choose"),
+        default=list,
+        blank=True,
+        help_text=_('A JSON list: ["mistralai/mistral-small", "openai/gpt-5-mini"]. Empty: the one above.'),
+    )
+    message_variable = models.CharField(
+        _("message variable"),
+        max_length=100,
+        blank=True,
+        help_text=_(
+            "The variable that a visitor's message fills where the prompt takes the history. "
+            "Empty: the last one of the prompt."
+        ),
+    )
+    history_messages = models.PositiveIntegerField(
+        _("messages of the history"),
+        default=50,
+        help_text=_("Earlier messages the model is given; the oldest are left out first."),
+    )
+    history_tokens = models.PositiveIntegerField(
+        _("tokens of the history"), default=32_000, help_text=_("The same in tokens, estimated.")
+    )
     access = models.CharField(
         _("who may run it"), max_length=15, choices=Access, default=Access.AUTHENTICATED
     )
@@ -128,6 +150,8 @@ class Chain(models.Model):
             errors["options"] = problem
         if problem := _client_options_problem(self.client_options):
             errors["client_options"] = problem
+        if problem := _names_problem(self.client_models):
+            errors["client_models"] = problem
         if self.tool_choice == self.ToolChoice.FORCED and not self.forced_tool_id:
             errors["forced_tool"] = _("Choose the tool that is forced.")
         if self.tool_choice != self.ToolChoice.FORCED and self.forced_tool_id:
@@ -156,8 +180,9 @@ class Chain(models.Model):
         choice: str | dict[str, str] | None = self.tool_choice if tools else None
         if tools and self.tool_choice == self.ToolChoice.FORCED:
             choice = {"forced": self.forced_tool.name if self.forced_tool else ""}
-        return {
-            "messages": self.prompt.rows_by_value(),
+        rows = self.prompt.rows_by_value()
+        body = {
+            "messages": rows,
             "tools": [tool.by_value() for tool in tools],
             "tool_choice": choice,
             "model": self.model,
@@ -165,6 +190,17 @@ class Chain(models.Model):
             "parser": self.parser,
             "client_options": self.client_options,
         }
+        # Members that came later stand here only where they say something: what was published before
+        # they were there keeps its hash.
+        if self.client_models:
+            body["client_models"] = self.client_models
+        if takes_history(rows):
+            body["history"] = {
+                "variable": self.message_variable,
+                "messages": self.history_messages,
+                "tokens": self.history_tokens,
+            }
+        return body
 
     def publish(self, author: AbstractBaseUser | AnonymousUser | None = None, note: str = "") -> ChainVersion:
         """Make what is *saved* the version that runs by default, and return that version.
@@ -203,10 +239,8 @@ class Chain(models.Model):
             yield gettext("Prompt “%(prompt)s”: %(reason)s") % {"prompt": self.prompt, "reason": sentence}
         tools = list(self.tools.all())
         for tool in tools:
-            try:
-                check_schema(tool.schema)
-            except ToolSpecError as error:
-                yield gettext("Tool “%(tool)s”: %(reason)s") % {"tool": tool, "reason": error}
+            for reason in tool.problems():
+                yield gettext("Tool “%(tool)s”: %(reason)s") % {"tool": tool, "reason": reason}
         if self.tool_choice == self.ToolChoice.FORCED and self.forced_tool not in tools:
             yield gettext("The forced tool is not among the chain's tools. Add it there, or choose another.")
         elif self.tool_choice == self.ToolChoice.REQUIRED and not tools:
@@ -219,6 +253,25 @@ class Chain(models.Model):
             yield gettext("Options: %(reason)s") % {"reason": problem}
         if problem := _client_options_problem(self.client_options):
             yield gettext("Options a client may set: %(reason)s") % {"reason": problem}
+        if problem := _names_problem(self.client_models):
+            yield gettext("Models a client may choose: %(reason)s") % {"reason": problem}
+        yield from self._history_problems()
+
+    def _history_problems(self) -> Iterator[str]:
+        rows = self.prompt.rows_by_value()
+        try:
+            variables = variables_of(rows)
+        except TemplateError:
+            return  # said before
+        if takes_history(rows) and not variables:
+            yield gettext(
+                "The prompt takes the history, but has no variable for what the visitor says. Add a row "
+                "after the placeholder, such as human: {message}."
+            )
+        elif self.message_variable and self.message_variable not in variables:
+            yield gettext("The message variable “%(name)s” does not stand in the prompt.") % {
+                "name": self.message_variable
+            }
 
 
 def _open_to(user: AbstractBaseUser | AnonymousUser | None) -> list[str]:
@@ -240,10 +293,14 @@ def _options_problem(options: Any) -> str:
 
 
 def _client_options_problem(names: Any) -> str:
-    if not isinstance(names, list) or not all(isinstance(name, str) and name for name in names):
-        return gettext('Write a JSON list of names, such as ["temperature"].')
-    if len(set(names)) < len(names):
-        return gettext("A name stands twice.")
+    if problem := _names_problem(names):
+        return problem
     if own := [name for name in CLIENT_OWN_OPTIONS if name in names]:
         return gettext("No client may set %(names)s. Remove it here.") % {"names": ", ".join(own)}
     return ""
+
+
+def _names_problem(names: Any) -> str:
+    if not isinstance(names, list) or not all(isinstance(name, str) and name for name in names):
+        return gettext('Write a JSON list of names, such as ["temperature"].')
+    return gettext("A name stands twice.") if len(set(names)) < len(names) else ""

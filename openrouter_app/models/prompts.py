@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.db import models
@@ -112,6 +113,17 @@ def variables_of(rows: Iterable[list[str]]) -> tuple[str, ...]:
         if not isinstance(row, MessagesPlaceholder):
             names.update(dict.fromkeys(row.template.variables))
     return tuple(names)
+
+
+def takes_history(rows: Iterable[list[str]]) -> bool:
+    """Whether ``[[role, text], ...]`` has a messages placeholder: a conversation's earlier messages go in."""
+    return any(role == PromptRow.Role.MESSAGES_PLACEHOLDER for role, _text in rows)
+
+
+def message_variable(body: Mapping[str, Any]) -> str:
+    """The variable of a version that a visitor's message fills: the one it names, or its last, or ""."""
+    named: str = body.get("history", {}).get("variable", "")
+    return named or (variables_of(body["messages"]) or ("",))[-1]
 
 
 def row_problems(rows: Iterable[list[str]]) -> list[str]:

@@ -11,6 +11,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from .chains import Chain
+from .conversations import Conversation, Message
 from .fields import JSONTextField, OutsideTextField
 from .owners import Owner
 from .versions import ChainVersion
@@ -72,8 +73,26 @@ class Run(models.Model):
         ChainVersion, on_delete=models.PROTECT, related_name="runs", verbose_name=_("version")
     )
     label = models.CharField(_("label"), max_length=50, blank=True)
+    conversation = models.ForeignKey(
+        Conversation,
+        on_delete=models.CASCADE,
+        null=True,
+        blank=True,
+        related_name="runs",
+        verbose_name=_("conversation"),
+    )
+    message = models.OneToOneField(
+        Message,
+        on_delete=models.CASCADE,
+        null=True,
+        blank=True,
+        related_name="run",
+        verbose_name=_("message"),
+        help_text=_("The answer that this run writes."),
+    )
     input = JSONTextField(_("input"), default=dict, blank=True)
     options = JSONTextField(_("options"), default=dict, blank=True)
+    left_out = models.PositiveIntegerField(_("earlier messages left out"), default=0)
 
     status = models.CharField(_("status"), max_length=12, choices=Status, default=Status.QUEUED)
     stop_requested_at = models.DateTimeField(_("stop requested"), null=True, blank=True)
@@ -120,6 +139,11 @@ class Run(models.Model):
                 fields=["visitor", "client_id"],
                 condition=Q(visitor__isnull=False, client_id__isnull=False),
                 name="openrouter_app_run_unique_visitor_client",
+            ),
+            models.UniqueConstraint(
+                fields=["conversation"],
+                condition=Q(status__in=["queued", "running", "waiting"]),
+                name="openrouter_app_run_one_a_conversation",
             ),
             models.CheckConstraint(
                 condition=Q(user__isnull=True) | Q(visitor__isnull=True),
