@@ -15,6 +15,7 @@ from openrouter_app.runs import leases, reaping
 from openrouter_app.runs.events import Started, StepStarted, Text, ToolArguments, ToolStarted
 from openrouter_app.runs.leases import Standing, claim, database_time, end, write
 from openrouter_app.runs.live import Batch
+from openrouter_app.runs.rows import read
 from tests.factories import make_log, make_run
 
 pytestmark = pytest.mark.django_db
@@ -215,6 +216,15 @@ def test_run_that_is_somebodys_or_waits_for_a_person_is_never_reaped(fields):
     run = make_run(**fields)
     assert runs.reap() == []
     assert Run.objects.get().status == run.status
+
+
+@pytest.mark.parametrize("seconds", [None, -1, 60])
+@pytest.mark.parametrize(("status", "field"), [("running", "lease_until"), ("queued", "deadline")])
+def test_whoever_looks_at_a_run_calls_given_up_what_the_reaper_ends(status, field, seconds):
+    run = make_run(status, **{field: None if seconds is None else database_time(seconds)})
+    found = read(run.uuid)
+    assert found.is_given_up is (seconds != 60)
+    assert bool(runs.reap()) is found.is_given_up
 
 
 def test_reaping_one_run_leaves_the_others():

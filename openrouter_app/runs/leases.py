@@ -26,6 +26,11 @@ ROWS_A_STATEMENT = 200
 """Of the log; SQLite takes no more than 999 parameters in some builds."""
 _COLUMNS = ("run_id", "after", "seq", "events")
 
+GIVEN_UP = Q(status=Run.Status.RUNNING) & (Q(lease_until__lt=Now()) | Q(lease_until=None)) | Q(
+    status=Run.Status.QUEUED
+) & (Q(deadline__lt=Now()) | Q(deadline=None))
+"""Runs that are nobody's any more: to be reaped, whoever sees them first."""
+
 
 def database_time(seconds: float = 0) -> Any:
     """The database's clock, so many seconds from now: machines need not agree on theirs."""

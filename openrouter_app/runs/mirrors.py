@@ -99,7 +99,7 @@ class Mirror(Replica):
 
 def _read_or_reap(run: UUID, after: int, fence: int) -> Reading | None:
     found = read(run, after, fence)
-    if found is not None and found.is_expired and reap(run):
+    if found is not None and found.is_given_up and reap(run):
         found = read(run, after, fence)
     return found
 

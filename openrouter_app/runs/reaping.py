@@ -11,8 +11,6 @@ import logging
 from uuid import UUID
 
 from django.db import DatabaseError, transaction
-from django.db.models import Q
-from django.db.models.functions import Now
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
@@ -22,7 +20,7 @@ from ..models import Run
 from . import reports
 from .endings import Outcome, fields_at_end
 from .events import Failed, Interrupted, LastEvent, Stopped
-from .leases import end
+from .leases import GIVEN_UP, end
 from .rows import events_of
 from .state import RunState
 
@@ -31,20 +29,16 @@ log = logging.getLogger("openrouter_app.runs")
 MOST = 100
 """Runs ended in one go."""
 
-_LOST = Q(status=Run.Status.RUNNING) & (Q(lease_until__lt=Now()) | Q(lease_until=None)) | Q(
-    status=Run.Status.QUEUED
-) & (Q(deadline__lt=Now()) | Q(deadline=None))
-
 
 def reap(run: UUID | None = None) -> list[UUID]:
     """End every run that was given up (or this one, if it was); answers which. Synchronous."""
-    lost = Run.objects.filter(_LOST, **({} if run is None else {"uuid": run}))
+    lost = Run.objects.filter(GIVEN_UP, **({} if run is None else {"uuid": run}))
     return [one for one in lost.values_list("uuid", flat=True)[:MOST] if _reap(one)]
 
 
 def _reap(run: UUID) -> bool:
     with transaction.atomic():
-        found = Run.objects.select_for_update(of=("self",)).filter(_LOST, uuid=run)
+        found = Run.objects.select_for_update(of=("self",)).filter(GIVEN_UP, uuid=run)
         row = found.select_related("chain").first()
         if row is None:
             return False

@@ -7,11 +7,11 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
-from django.db.models import BooleanField, ExpressionWrapper, Q
-from django.db.models.functions import Now
+from django.db.models import BooleanField, ExpressionWrapper
 
 from ..models import Run, RunEvent
 from .events import Event
+from .leases import GIVEN_UP
 from .live import Snapshot
 from .log import decode
 from .state import RunState
@@ -27,7 +27,7 @@ class Reading(msgspec.Struct, frozen=True):
     process: str
     after: int
     rows: list[Row]
-    is_expired: bool
+    is_given_up: bool
     whole: Snapshot | None
     """Set once the run has ended."""
 
@@ -38,23 +38,20 @@ def read(run: UUID, after: int = 0, fence: int = 0) -> Reading | None:
     The log is read first and the row then: what ends between the two has a row that says it all.
     """
     rows = list(events_of(run, after))
-    expired = Q(status=Run.Status.RUNNING, lease_until__lt=Now()) | Q(
-        status=Run.Status.QUEUED, deadline__lt=Now()
-    )
     row = (
         Run.objects.filter(uuid=run)
-        .annotate(is_expired=ExpressionWrapper(expired, output_field=BooleanField()))
-        .values_list("fence", "owner_process", "status", "is_expired")
+        .annotate(is_given_up=ExpressionWrapper(GIVEN_UP, output_field=BooleanField()))
+        .values_list("fence", "owner_process", "status", "is_given_up")
         .first()
     )
     if row is None:
         return None
-    now, process, status, is_expired = row
+    now, process, status, is_given_up = row
     if status in Run.FINAL:
         return Reading(now, process, after, [], False, snapshot_of_row(run))
     if after and now != fence:
         return read(run)
-    return Reading(now, process, after, rows, bool(is_expired), None)
+    return Reading(now, process, after, rows, bool(is_given_up), None)
 
 
 def events_of(run: UUID, after: int = 0) -> Iterator[Row]:
