@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import socket
 from collections.abc import AsyncIterator, Iterator
@@ -85,3 +86,18 @@ async def transport(request: pytest.FixtureRequest) -> AsyncIterator[str]:
     await client.aclose()
     client.close()
     client.set_transport("auto")
+
+
+@pytest.fixture
+async def provider(openrouter: Any, settings: Any) -> AsyncIterator[Any]:
+    """The fake OpenRouter, which the settings name; at the end no run is left, and no connection to it."""
+    from openrouter_app import runs
+    from openrouter_app.engine import client
+
+    given = {"API_KEY": "sk-or-v1-CANARYCANARYCANARY", "BASE_URL": openrouter.base_url}
+    settings.OPENROUTER = {"FLUSH_INTERVAL": 0.02, **given, **settings.OPENROUTER}
+    yield openrouter
+    for live in runs.registry.all_executing():
+        live.stop("user")
+        await asyncio.wait([live.task], timeout=5)
+    await client.aclose()

@@ -11,7 +11,6 @@ import pytest
 from asgiref.sync import sync_to_async
 
 from openrouter_app import runs
-from openrouter_app.engine import client
 from openrouter_app.lifespan import lifespan_application
 from openrouter_app.models import Owner, Run
 from openrouter_app.runs import Refused, Start, reaping, starting
@@ -30,20 +29,10 @@ make = sync_to_async
 
 
 @pytest.fixture(autouse=True)
-async def provider(openrouter, settings):
-    settings.OPENROUTER = {
-        "API_KEY": "sk-or-v1-X",
-        "BASE_URL": openrouter.base_url,
-        "FLUSH_INTERVAL": 0.02,
-        "DRAIN_TIMEOUT": 0.2,
-        "REAP_INTERVAL": 0.05,
-    }
-    yield openrouter
+async def provider(provider, settings):
+    settings.OPENROUTER = {**settings.OPENROUTER, "DRAIN_TIMEOUT": 0.2, "REAP_INTERVAL": 0.05}
+    yield provider
     runs.reopen()
-    for live in runs.registry.all_executing():
-        live.stop("user")
-        await asyncio.wait([live.task], timeout=5)
-    await client.aclose()
 
 
 class Server:

@@ -11,7 +11,6 @@ from asgiref.sync import sync_to_async
 from django.db.models import F
 
 from openrouter_app import runs
-from openrouter_app.engine import client
 from openrouter_app.models import Owner, Run
 from openrouter_app.runs import Start
 from openrouter_app.runs.events import Text
@@ -22,23 +21,9 @@ from tests.factories import make_chain, make_joke_chain
 from tests.followers import View, follow_to_end, until
 from tests.owning import log_of, owned, row_of
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("provider")]
 VISITOR = Owner.of_visitor(uuid4())
 make = sync_to_async
-
-
-@pytest.fixture(autouse=True)
-async def provider(openrouter, settings):
-    settings.OPENROUTER = {
-        "API_KEY": "sk-or-v1-CANARYCANARYCANARY",
-        "BASE_URL": openrouter.base_url,
-        "FLUSH_INTERVAL": 0.02,
-    }
-    yield openrouter
-    for live in runs.registry.all_executing():
-        live.stop("user")
-        await asyncio.wait([live.task], timeout=5)
-    await client.aclose()
 
 
 @pytest.fixture

@@ -11,7 +11,6 @@ from asgiref.sync import sync_to_async
 from django.utils import timezone
 
 from openrouter_app import runs
-from openrouter_app.engine import client
 from openrouter_app.models import Owner, Run
 from openrouter_app.runs import Refused, Start
 from openrouter_app.runs.slots import NoPlace, Slots
@@ -20,22 +19,8 @@ from tests.factories import make_chain, make_run, make_user
 from tests.followers import follow_to_end, until
 from tests.owning import row_of, says
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("provider")]
 make = sync_to_async
-
-
-@pytest.fixture(autouse=True)
-async def provider(openrouter, settings):
-    settings.OPENROUTER = {
-        "API_KEY": "sk-or-v1-X",
-        "BASE_URL": openrouter.base_url,
-        "FLUSH_INTERVAL": 0.02,
-    }
-    yield openrouter
-    for live in runs.registry.all_executing():
-        live.stop("user")
-        await asyncio.wait([live.task], timeout=5)
-    await client.aclose()
 
 
 @pytest.fixture

@@ -13,7 +13,6 @@ from channels.layers import InMemoryChannelLayer
 from django.utils import timezone
 
 from openrouter_app import runs
-from openrouter_app.engine import client
 from openrouter_app.models import Owner, Run, RunEvent
 from openrouter_app.runs import Refused, Snapshot, Start, leases, mirrors, rows
 from openrouter_app.runs.events import Started, StepStarted, Text
@@ -66,16 +65,6 @@ def layers(backend):
 @pytest.fixture(autouse=True)
 def quick(settings):
     settings.OPENROUTER = {"FOLLOW_POLL": 0.1, "FLUSH_INTERVAL": 0.03, "LAYER_TIMEOUT": 0.05}
-
-
-@pytest.fixture
-async def provider(openrouter, settings):
-    settings.OPENROUTER = {**settings.OPENROUTER, "API_KEY": "sk-or-v1-X", "BASE_URL": openrouter.base_url}
-    yield openrouter
-    for live in runs.registry.all_executing():
-        live.stop("user")
-        await asyncio.wait([live.task], timeout=5)
-    await client.aclose()
 
 
 async def row(status="running", *events, **fields):

@@ -14,7 +14,6 @@ from django.db.models import F
 from django.utils import timezone
 
 from openrouter_app import runs
-from openrouter_app.engine import client
 from openrouter_app.models import Owner, Run, RunEvent
 from openrouter_app.runs import Start, leases
 from openrouter_app.runs import writer as writer_module
@@ -29,23 +28,9 @@ from tests.followers import follow_to_end, until
 from tests.owning import log_of, owned, row_of, says
 from tests.run_logs import new_state
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("provider")]
 VISITOR = Owner.of_visitor(uuid4())
 make = sync_to_async
-
-
-@pytest.fixture(autouse=True)
-async def provider(openrouter, settings):
-    settings.OPENROUTER = {
-        "API_KEY": "sk-or-v1-CANARYCANARYCANARY",
-        "BASE_URL": openrouter.base_url,
-        "FLUSH_INTERVAL": 0.02,
-    }
-    yield openrouter
-    for live in runs.registry.all_executing():
-        live.stop("user")
-        await asyncio.wait([live.task], timeout=5)
-    await client.aclose()
 
 
 @pytest.fixture
