@@ -1,0 +1,5 @@
+"""Conversations above their rows: what a page shows of the tree, what they are called, how they leave the site.
+
+Everything here reads rows and answers values; what runs say of themselves (states, statuses) is put in
+one floor up.
+"""
