@@ -1,4 +1,4 @@
-"""What a conversation is called: its first message, shortened. A name that a person gave is never replaced."""
+"""What a conversation is called: its first message, shortened. A name that a person gave stays."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ LONGEST = 60
 SHORTEST_CUT = 30
 """A title is cut between words only where that leaves as many."""
 
+_AT_A_CUT = " ,;:.-\u2013\u2014"
 _BIDI = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 """Characters that turn the text around them, outside of the title as well."""
 _CONTROL = re.compile("[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\ufeff\ufff9-\ufffb]")
@@ -35,4 +36,4 @@ def shortened(line: str, longest: int = LONGEST) -> str:
     if line[longest] != " ":
         at_word = kept.rfind(" ")
         kept = kept[: at_word if at_word >= SHORTEST_CUT else longest - 1]
-    return kept.rstrip(" ,;:.-–—") + "…"
+    return kept.rstrip(_AT_A_CUT) + "…"

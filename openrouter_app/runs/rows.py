@@ -82,10 +82,11 @@ def new_state_of(run: UUID) -> Callable[[], RunState] | None:
 def snapshot_of_row(run: UUID) -> Snapshot | None:
     """The state the row of a run holds that has ended, None where the row is gone."""
     row = Run.objects.select_related("chain", "version").filter(uuid=run).first()
-    return None if row is None else Snapshot(row.uuid, row.last_seq, _state(row))
+    return None if row is None else Snapshot(row.uuid, row.last_seq, state_of_row(row))
 
 
-def _state(row: Run) -> dict[str, Any]:
+def state_of_row(row: Run) -> dict[str, Any]:
+    """The protocol's state of a run that has ended; its chain and its version are read."""
     state: dict[str, Any] = {
         "status": row.status,
         "chain": row.chain.slug,
