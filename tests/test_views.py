@@ -303,9 +303,11 @@ def test_the_modules_import_only_each_other() -> None:
     for module in MODULES:
         source = module.read_text()
         assert set(re.findall(r'\bfrom "([^"]+)"', source)) <= {f"./{name}" for name in names}
-        assert not re.findall(
+        found = re.findall(
             r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\b|new Function", source
         )
+        # What the server has rendered enters the page in one place.
+        assert found == (["innerHTML"] if module.name == "rendered-text.js" else [])
         assert len(source.splitlines()) < 300
 
 

@@ -14,6 +14,7 @@ const { applyOperation } = await at("operations");
 const { connect } = await at("client");
 const { AnswerView } = await at("answer-view");
 const { StreamedText } = await at("streamed-text");
+const { partView } = await at("part-views");
 const { Strings } = await at("strings");
 """
 

@@ -159,7 +159,11 @@ def test_an_event_moves_its_call(lasting_page: Page, event: dict[str, Any], fiel
         pytest.param(
             {"type": "usage", "cost": "0.1", "ms": 3}, {"usage": {"cost": "0.1", "ms": 3}}, id="usage"
         ),
-        pytest.param({"type": "html", "part": 0, "html": "<b>", "rest": ""}, {}, id="html is ignored"),
+        pytest.param(
+            {"type": "html", "part": 0, "html": ["<b>"], "rest": ""},
+            {},
+            id="html of a part that is not there",
+        ),
     ],
 )
 def test_an_event_changes_the_run(lasting_page: Page, event: dict[str, Any], state: dict[str, Any]) -> None:
@@ -449,12 +453,133 @@ def test_html_only_frames_are_no_gap(static_page: Page) -> None:
         static_page,
         START
         + """last().hello(); last().say(accepted(last()), snapshot());
-        last().say({ ...step(0, []), seq: 0, events: [{ type: "html", part: 0, html: "<p>", rest: "" }] });
+        last().say({ ...step(0, []), seq: 0, events: [{ type: "html", part: 0, html: ["<p>"], rest: "" }] });
         last().say(step(0, [{ type: "text", part: 0, delta: "on" }]));
         return last().sent.length;
         """,
     )
     assert sent == 1
+
+
+HI = {"type": "text", "part": 0, "delta": "Hi\n\nyo"}
+HTML = {"type": "html", "part": 0, "html": ["<p>Hi</p>"], "rest": "yo"}
+
+
+def test_html_adds_blocks_and_replaces_the_rest(lasting_page: Page) -> None:
+    more = {"type": "text", "part": 0, "delta": "u"}
+    end = {"type": "html", "part": 0, "html": ["<p>you</p>"], "rest": ""}
+    part = {"type": "text", "text": "Hi\n\nyo", "blocks": ["<p>Hi</p>"], "rest": "yo"}
+    result = fold(lasting_page, HI, HTML)
+    assert result["state"]["parts"] == [part]
+    assert "/parts/0/blocks" in result["changes"]
+    part |= {"text": "Hi\n\nyou", "rest": "you"}
+    assert fold(lasting_page, HI, HTML, more)["state"]["parts"] == [part]
+    part |= {"blocks": ["<p>Hi</p>", "<p>you</p>"], "rest": ""}
+    assert fold(lasting_page, HI, HTML, more, end)["state"]["parts"] == [part]
+
+
+def test_a_snapshots_blocks_are_added_to(lasting_page: Page) -> None:
+    part = {"type": "text", "text": "Hi\n\nyo", "blocks": ["<p>Hi</p>"], "rest": "yo"}
+    result = fold(lasting_page, {"type": "text", "part": 0, "delta": "u"}, parts=[part])
+    assert result["state"]["parts"] == [{**part, "text": "Hi\n\nyou", "rest": "you"}]
+
+
+@pytest.mark.parametrize(
+    "html",
+    [
+        {"html": "<p>", "rest": ""},
+        {"html": [7], "rest": ""},
+        {"html": ["<p>"]},
+        {"html": ["<p>"], "rest": 7},
+        {"rest": "x"},
+        {"html": ["<p>"], "rest": "", "part": 1},
+        {"html": ["<p>"], "rest": "", "part": "0"},
+    ],
+)
+def test_html_that_does_not_fit_changes_nothing(lasting_page: Page, html: dict[str, Any]) -> None:
+    result = fold(lasting_page, HI, {"type": "html", "part": 0, **html})
+    assert result["state"]["parts"] == [{"type": "text", "text": "Hi\n\nyo"}]
+
+
+@pytest.mark.parametrize(
+    "fields", [{"blocks": "<p>", "rest": ""}, {"blocks": [{}], "rest": ""}, {"blocks": []}]
+)
+def test_a_snapshots_blocks_that_do_not_fit_are_left_out(lasting_page: Page, fields: dict[str, Any]) -> None:
+    (part,) = fold(lasting_page, parts=[{"type": "text", "text": "Hi", **fields}])["state"]["parts"]
+    assert "blocks" not in part
+
+
+def test_html_does_not_end_waiting(lasting_page: Page) -> None:
+    assert fold(lasting_page, HI, {"type": "waiting"}, HTML)["state"]["status"] == "waiting"
+
+
+VIEW = """
+const view = partView("text", new Strings(null, "en"));
+document.body.append(view.element);
+const shown = () => [...view.element.children].map((child) => child.hidden ? null : child.innerHTML);
+"""
+
+
+def test_blocks_are_put_on_the_page_once_and_the_rest_is_text(static_page: Page) -> None:
+    result = run_js(
+        static_page,
+        VIEW
+        + """const part = { type: "text", text: "Hi\\n\\n<b>", blocks: ["<p>Hi</p>"], rest: "\\n\\n<b>" };
+        view.update(part, []);
+        const before = shown(), first = view.element.firstChild;
+        first.firstChild.remove();
+        part.blocks.push("<p>&lt;b&gt;</p>"), part.rest = "";
+        view.update(part, ["blocks"]);
+        return { before, after: shown(), kept: first === view.element.firstChild };
+        """,
+    )
+    assert result == {
+        "before": ["<p>Hi</p>", '<div dir="auto">&lt;b&gt;</div>'],
+        "after": ["", "<p>&lt;b&gt;</p>", None],
+        "kept": True,
+    }
+
+
+def test_a_snapshot_keeps_the_blocks_that_are_the_same(static_page: Page) -> None:
+    result = run_js(
+        static_page,
+        VIEW
+        + """view.update({ blocks: ["a", "b", "c"], rest: "r" }, []);
+        const first = view.element.firstChild;
+        view.update({ blocks: ["a", "x"], rest: "s" }, []);
+        return { after: shown(), kept: first === view.element.firstChild };
+        """,
+    )
+    assert result == {"after": ["a", "x", '<div dir="auto">s</div>'], "kept": True}
+
+
+def test_text_without_blocks_stays_text_until_they_come(static_page: Page) -> None:
+    result = run_js(
+        static_page,
+        VIEW
+        + """view.update({ text: "Hi" }, []);
+        const before = shown();
+        view.update({ text: "Hi", blocks: ["<p>Hi</p>"], rest: "" }, ["blocks"]);
+        const after = shown();
+        view.update({ text: "Ho" }, []);
+        return { before, after, again: shown() };
+        """,
+    )
+    assert result == {
+        "before": ["Hi"],
+        "after": ["<p>Hi</p>", None],
+        "again": ["Ho"],
+    }
+
+
+def test_a_page_that_wants_html_says_so_in_the_address(static_page: Page) -> None:
+    urls = run_js(
+        static_page,
+        """connect("/ws/openrouter/"); connect("/ws/openrouter/", { html: true });
+        return sockets.map(({ url }) => new URL(url)).map(({ pathname, search }) => pathname + search);
+        """,
+    )
+    assert urls == ["/ws/openrouter/", "/ws/openrouter/?html=1"]
 
 
 def test_a_start_is_said_again_until_it_is_accepted(static_page: Page) -> None:

@@ -23,9 +23,10 @@ const GONE = new Set(["not_found", "forbidden"]);
  * A client over a connection of its own, opened.
  *
  * @param {string} path where the socket is
+ * @param {{html?: boolean}} [options] as of `Connection`
  */
-export function connect(path) {
-  const connection = new Connection(path);
+export function connect(path, options) {
+  const connection = new Connection(path, options);
   const client = new Client(connection);
   connection.open();
   return client;

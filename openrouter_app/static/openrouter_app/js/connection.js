@@ -42,11 +42,15 @@ export class Connection extends EventTarget {
   #heartbeatTimer = 0;
   #retryTimer = 0;
 
-  /** @param {string} path where the socket is, as an address relative to this page */
-  constructor(path) {
+  /**
+   * @param {string} path where the socket is, as an address relative to this page
+   * @param {{html?: boolean}} [options] html: the server is to render finished blocks of text
+   */
+  constructor(path, { html = false } = {}) {
     super();
     const url = new URL(path, location.href);
     url.protocol = url.protocol.replace("http", "ws");
+    if (html) url.searchParams.set("html", "1");
     this.url = url.href;
   }
 

@@ -7,6 +7,7 @@
 
 import { CallCard } from "./call-card.js";
 import { element } from "./element.js";
+import { RenderedText } from "./rendered-text.js";
 import { StreamedText } from "./streamed-text.js";
 import { ValueView, asText } from "./value-view.js";
 
@@ -23,11 +24,17 @@ export function partView(type, strings) {
 
 class TextPart {
   element = element("div", { class: "openrouter-text" });
-  #text = new StreamedText(this.element);
+  #view = /** @type {StreamedText | RenderedText} */ (new StreamedText(this.element));
 
   /** @param {any} part */
   update(part) {
-    this.#text.show(part.text);
+    const isRendered = Array.isArray(part.blocks);
+    if (isRendered !== this.#view instanceof RenderedText) {
+      this.element.replaceChildren();
+      this.#view = isRendered ? new RenderedText(this.element) : new StreamedText(this.element);
+    }
+    if (this.#view instanceof RenderedText) this.#view.show(part.blocks, part.rest);
+    else this.#view.show(part.text);
   }
 }
 

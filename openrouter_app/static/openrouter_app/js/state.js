@@ -96,8 +96,15 @@ function readState(state) {
 /** @param {any} part @returns {Part} */
 function readPart(part) {
   const sound = isObject(part) && typeof part.type === "string" && (SOUND.get(part.type)?.(part) ?? true);
-  return sound ? part : { type: "unknown" };
+  if (!sound) return { type: "unknown" };
+  if ("blocks" in part && !isRendered(part.blocks, part.rest)) delete part.blocks;
+  return part;
 }
+
+/** Whether this is what the server makes of a text: blocks of its HTML, and the text behind them. */
+/** @param {unknown} blocks @param {unknown} rest */
+const isRendered = (blocks, rest) =>
+  Array.isArray(blocks) && blocks.every((block) => typeof block === "string") && typeof rest === "string";
 
 /** @param {State} state @param {Record<string, any>} event @param {Changes} changes */
 function fold(state, event, changes) {
@@ -119,7 +126,10 @@ const EVENTS = new Map(
       }
     },
     step: (state, event, changes) => place(state, event.part, pick(event, "type", "name", "model"), changes),
-    text: (state, event, changes) => grow(state, event, { type: "text", text: "" }, changes),
+    text(state, event, changes) {
+      const part = grow(state, event, { type: "text", text: "" }, changes);
+      if (part?.blocks) part.rest += event.delta;
+    },
     reasoning(state, event, changes) {
       const part = grow(state, event, { type: "reasoning", text: "", ms: 0 }, changes);
       if (part && Number.isFinite(event.ms)) part.ms = event.ms;
@@ -167,7 +177,14 @@ const EVENTS = new Map(
       changes.add("/parts");
     },
     waiting: (state, _, changes) => set(state, "status", "waiting", changes),
-    html() {}, // rendered blocks come with conversations; this page shows the text
+    html(state, event, changes) {
+      const part = partAt(state, event.part);
+      if (part?.type !== "text" || !isRendered(event.html, event.rest)) return;
+      part.blocks ??= [];
+      part.blocks.push(...event.html);
+      part.rest = event.rest;
+      changes.add(`/parts/${event.part}/blocks`);
+    },
     finished(state, event, changes) {
       settle(state, "done", changes);
       Object.assign(state, pick(event, "reason", "output"));
