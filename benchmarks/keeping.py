@@ -15,11 +15,9 @@ from .push import FAST, RATE, SITE, Paths
 from .pushing import percentile
 from .rounds import Unfit, Worker
 
-LOG_LIMIT, TRANSACTIONS_LIMIT, PAYLOAD_LIMIT = 5.0, 5.0, 4.0
+LOG_LIMIT, TRANSACTIONS_LIMIT = 5.0, 5.0
 FOLLOW_LIMIT, STOP_LIMIT = 300.0, 500.0
 STALLED_LIMIT, HARM_LIMIT, ROW_LIMIT = 20.0, 10.0, 5.0
-FLUSH_INTERVAL, A_FLUSH = 0.25, RATE * 0.25  # the default, and the tokens that come meanwhile
-COMPRESSED = 25
 KILOBYTES = 100
 STALLED_RUNS = 10
 WARM_UP = 100
@@ -30,7 +28,7 @@ def measure(paths: Paths, plan: Plan) -> Section:
     site = SITE if paths.all_fit(FAST) else FAST
     verdicts: list[Verdict] = []
     told = []
-    for what in (_log, _database, _elsewhere, _stalled, _in_a_row):
+    for what in (_log, _transactions, _elsewhere, _stalled, _in_a_row):
         try:
             made, text = what(paths, plan, site)
         except Unfit as reason:
@@ -72,29 +70,17 @@ def _log(paths: Paths, plan: Plan, site: str) -> Part:
     return [verdict], f"{text}\n\n{table(('streams', 'µs CPU a token', 'of it the log', 'in %'), rows)}"
 
 
-def _database(paths: Paths, plan: Plan, site: str) -> Part:
+def _transactions(paths: Paths, plan: Plan, site: str) -> Part:
     with paths.worker(site) as worker:
         busy = worker.turn("transactions", plan.busy, RATE, max(plan.flow, 1))
-    with paths.worker(site) as worker:
-        paid = worker.turn("payload", plan.answer, FLUSH_INTERVAL / COMPRESSED, A_FLUSH)
-    verdicts = [
-        Verdict(
-            f"database transactions a second at {plan.busy} streams", TRANSACTIONS_LIMIT, busy["transactions"]
-        ),
-        Verdict(
-            f"bytes written for an answer of {plan.answer:,} tokens, its text", PAYLOAD_LIMIT, paid["all"]
-        ),
-    ]
+    verdict = Verdict(
+        f"database transactions a second at {plan.busy} streams", TRANSACTIONS_LIMIT, busy["transactions"]
+    )
     text = prose(
         f"""Transactions at {plan.busy} streams of {RATE} tokens/s: {busy["transactions"]:.1f} a second,
-        reads too, as SQLite itself tells them. An answer of {plan.answer:,} tokens
-        ({paid["text"] / 1e3:.0f} KB) wrote {paid["all"]:.2f} times its text in parameters of INSERT and
-        UPDATE, {paid["logged"]:.2f} of them into the log, in {paid["rows"]:,} rows. Time was compressed for
-        it: the log was flushed every {FLUSH_INTERVAL / COMPRESSED * 1e3:g} ms and {paid["rate"]:,} tokens
-        came a second, so that a flush has the {A_FLUSH:g} tokens that it has at {RATE} a second and
-        {FLUSH_INTERVAL} s."""
+        reads too, as SQLite itself tells them."""
     )
-    return verdicts, text
+    return [verdict], text
 
 
 def _elsewhere(paths: Paths, plan: Plan, site: str) -> Part:

@@ -15,7 +15,7 @@ from .plan import Plan
 from .rounds import Taken, Unfit, Worker, ratio
 from .sweep import MOST_LATENCY, streams_before_late
 
-WORKER = "benchmarks.push_worker"
+WORKER, SERVER = "benchmarks.push_worker", "benchmarks.postgres_server"
 FEW, RATE, SLOW_RATE = 10, 50, 30
 SITE, FAST, LEAN, LEAN_FAST = "site", "site, fast", "lean loop", "lean loop, fast"
 PEERS = {
@@ -38,15 +38,26 @@ class Paths:
         self.unfit: dict[str, str] = {}
 
     @contextmanager
-    def worker(self, name: str, folder: Path | None = None) -> Iterator[Worker]:
-        """A fresh process. Raises `Unfit`."""
+    def worker(self, name: str, folder: Path | None = None, database: str = "") -> Iterator[Worker]:
+        """A fresh process; its site is on a new SQLite file or on this empty ``database``. Raises `Unfit`."""
         environment = self._environments.get(PATHS[name].environment)
         if environment is None:
             raise Unfit("its packages could not be installed")
         with tempfile.TemporaryDirectory() as fresh:
             home = str(folder or fresh)
-            with Worker(environment, name, self.base_url, home, module=WORKER) as worker:
+            with Worker(environment, name, self.base_url, home, database, module=WORKER) as worker:
                 yield worker
+
+    @contextmanager
+    def postgres(self) -> Iterator[str]:
+        """The address of an empty database of a PostgreSQL of its own. Raises `Unfit`."""
+        with tempfile.TemporaryDirectory() as folder:
+            data = str(Path(folder) / "postgres")
+            with Worker(self._environments["ours"], data, module=SERVER) as server:
+                try:
+                    yield server.turn("url")
+                finally:
+                    server.turn("end")
 
     def all_fit(self, *names: str) -> str:
         """Why some of these took no part; empty where all did."""

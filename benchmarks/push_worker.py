@@ -1,6 +1,7 @@
 """The process of a way from provider to ``send``: each line in is an order, each line out what it took.
 
-``python -m benchmarks.push_worker NAME BASE_URL FOLDER``: a name of `benchmarks.paths`. Orders are
+``python -m benchmarks.push_worker NAME BASE_URL FOLDER DATABASE``: a name of `benchmarks.paths`, and for
+our own site the address of an empty database, or "" for a file in the folder. Orders are
 ``["steady", …]`` of `pushing` for all, and for our own site the functions of `site_turns`. The loop
 runs all the time: a run that one order has started goes on while the next is waited for.
 """
@@ -58,14 +59,14 @@ async def _until_all_have_ended() -> None:
 def main() -> None:
     replies = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # a package that prints shall not answer in our place
-    name, base_url, folder = sys.argv[1:]
+    name, base_url, folder, database = sys.argv[1:]
 
     def reply(said: object) -> None:
         print(json.dumps(said), file=replies, flush=True)
 
     path = PATHS[name]
     if path.open is None:
-        site.begin(Path(folder), base_url, path.transport, **SETTINGS)
+        site.begin(Path(folder), base_url, path.transport, database, **SETTINGS)
     loop_factory = None
     if path.uvloop:
         import uvloop

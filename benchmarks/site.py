@@ -1,4 +1,5 @@
-"""Our own site in a process of the benchmarks: the demo's settings, SQLite in a folder, one public chain.
+"""Our own site in a process of the benchmarks: the demo's settings, SQLite in a folder or a database that is
+given, one public chain.
 
 No server: a `Socket` calls the ASGI application, the whole of it with its check of the origin, its sessions
 and the consumer, as a server would, and is handed each frame as text.
@@ -21,11 +22,12 @@ Take = Callable[[str], Awaitable[None]]
 CHAIN = "bench"
 
 
-def begin(folder: Path, base_url: str, transport: str, **numbers: Any) -> None:
-    """Set Django up, and make database and chain where they are not there yet."""
+def begin(folder: Path, base_url: str, transport: str, database: str = "", **numbers: Any) -> None:
+    """Set Django up, and make tables and chain where they are not there yet; a ``database`` has none."""
+    file = folder / "site.sqlite3"
     os.environ.update(
         DJANGO_SETTINGS_MODULE="project.settings",
-        DATABASE_URL=f"sqlite:///{folder / 'site.sqlite3'}",
+        DATABASE_URL=database or f"sqlite:///{file}",
         DEMO_VAR=str(folder),
         SECRET_KEY="not-secret-for-nobody-comes-here",  # two processes on one database
         DEBUG="0",
@@ -33,7 +35,7 @@ def begin(folder: Path, base_url: str, transport: str, **numbers: Any) -> None:
         OPENROUTER_BASE_URL=base_url,
         **{f"OPENROUTER_{name}": str(value) for name, value in numbers.items()},
     )
-    is_new = not (folder / "site.sqlite3").exists()
+    is_new = bool(database) or not file.exists()
     import django
 
     django.setup()

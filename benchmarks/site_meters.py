@@ -1,13 +1,17 @@
-"""Meters on our own site: what the log costs, and what is said to the database."""
+"""Meters on our own site: what the log costs, what is said to the database, and what that one writes."""
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from django.db import connection
 from django.db.backends.signals import connection_created
 
 from openrouter_app.runs.writer import Writer
@@ -140,3 +144,67 @@ def _size(value: Any) -> int:
     if value is None:
         return 0
     return len(value) if isinstance(value, bytes) else len(str(value).encode())
+
+
+@dataclass(frozen=True)
+class Storage:
+    """How far a database has come: bytes of its write-ahead log, pages, the bytes of one."""
+
+    ahead: int
+    pages: int
+    page: int
+    version: str
+
+
+@contextmanager
+def storage() -> Iterator[Callable[[], Storage]]:
+    """Tells the site's database's storage. No checkpoint happens meanwhile."""
+    how = {"sqlite": _sqlite_storage, "postgresql": _postgres_storage}[connection.vendor]
+    with how(connection.settings_dict) as now:
+        yield now
+
+
+@contextmanager
+def _sqlite_storage(settings: dict[str, Any]) -> Iterator[Callable[[], Storage]]:
+    """A reader keeps the oldest state meanwhile, so that the file of the write-ahead log only grows."""
+    name = settings["NAME"]
+
+    def now() -> Storage:
+        with closing(sqlite3.connect(name)) as fresh:
+            pages, page = (
+                fresh.execute(f"PRAGMA {asked}").fetchone()[0] for asked in ("page_count", "page_size")
+            )
+        return Storage(Path(f"{name}-wal").stat().st_size, pages, page, sqlite3.sqlite_version)
+
+    with closing(sqlite3.connect(name, timeout=20, isolation_level=None)) as reader:
+        reader.execute("VACUUM")  # pages that are free already would hide growth
+        (is_busy, *_) = reader.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        if is_busy:
+            raise RuntimeError("somebody uses the database: its write-ahead log cannot be measured")
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+        yield now
+
+
+@contextmanager
+def _postgres_storage(settings: dict[str, Any]) -> Iterator[Callable[[], Storage]]:
+    """The server's autovacuum is off, and its next checkpoint minutes away (`postgres_server`)."""
+    import psycopg
+
+    names = {"NAME": "dbname", "USER": "user", "PASSWORD": "password", "HOST": "host", "PORT": "port"}
+    asked = """
+        SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')::bigint,
+               sum(pg_total_relation_size(oid))::bigint / current_setting('block_size')::bigint,
+               current_setting('block_size')::int, current_setting('server_version')
+        FROM pg_class WHERE relkind = 'r' AND relname LIKE 'openrouter\\_app\\_%'
+    """
+
+    def now() -> Storage:
+        row = own.execute(asked).fetchone()
+        assert row is not None
+        return Storage(*row)
+
+    given = {name: settings[key] for key, name in names.items()}
+    with psycopg.connect(**given, autocommit=True) as own:
+        own.execute("CHECKPOINT")
+        yield now

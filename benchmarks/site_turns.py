@@ -18,7 +18,7 @@ from asgiref.sync import sync_to_async
 from . import site
 from .pacing import BLOCK, order
 from .pushing import Flow, OnSite
-from .site_meters import LogMeter, Written, transactions_of
+from .site_meters import LogMeter, Written, storage, transactions_of
 from .stream_server import text_of
 
 PATIENCE = 240
@@ -105,9 +105,11 @@ async def transactions(streams: int, rate: int, seconds: float) -> dict[str, flo
     return {**taken, "transactions": made / wall}
 
 
-async def payload(tokens: int, flush_interval: float, a_flush: float) -> dict[str, float]:
-    """Bytes of all parameters of an answer's INSERTs and UPDATEs. Time is compressed: a short run tells how
-    many flushes a second there are, and then as many tokens come that each holds ``a_flush``.
+async def payload(tokens: int, flush_interval: float, a_flush: float) -> dict[str, Any]:
+    """Bytes of all parameters of an answer's INSERTs and UPDATEs, and what the database makes of them.
+
+    Time is compressed: a short run tells how many flushes a second there are, and then as many tokens come
+    that each holds ``a_flush``.
     """
     from django.conf import settings
 
@@ -115,11 +117,23 @@ async def payload(tokens: int, flush_interval: float, a_flush: float) -> dict[st
         begun = time.monotonic()
         await _whole("words", round(a_flush / flush_interval), round(1.5 * a_flush / flush_interval))
         rate = round(a_flush * written.rows / (time.monotonic() - begun))
-        written.begin_anew()
-        await _whole("words", rate, tokens)
+        with storage() as now:
+            written.begin_anew()
+            before = now()
+            await _whole("words", rate, tokens)
+            after = now()
     text = len(text_of(tokens).encode())
-    logged = written.logged / text
-    return {"all": written.bytes / text, "logged": logged, "rows": written.rows, "rate": rate, "text": text}
+    return {
+        "all": written.bytes / text,
+        "logged": written.logged / text,
+        "rows": written.rows,
+        "rate": rate,
+        "text": text,
+        "ahead": after.ahead - before.ahead,
+        "pages": after.pages - before.pages,
+        "page": after.page,
+        "version": after.version,
+    }
 
 
 async def _whole(kind: str, rate: int, tokens: int) -> None:

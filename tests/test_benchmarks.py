@@ -13,9 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import documents, keeping, page, plan, push, pushing, rounds, stream_server, sweep
+from benchmarks import documents, keeping, page, plan, push, pushing, rounds, storing, stream_server, sweep
 from benchmarks.environments import Environment
 from benchmarks.pacing import order, stamps
+from project import postgres
+from tests.servers import needed
 
 # The floor is made of httpx itself, which is not there where the suite runs with httpx2.
 FIT = ["httpx + msgspec", "chain"] if find_spec("httpx") else ["chain"]
@@ -169,7 +171,32 @@ def test_meters_of_the_site_meter(site):
     assert 1 < site.turn("transactions", 3, 50, 1)["transactions"] < 9
     paid = site.turn("payload", 300, 0.02, 12.5)
     assert 1 < paid["logged"] < paid["all"] < 12
+    assert (paid["ahead"] - 32) % (paid["page"] + 24) == 0  # a head, then frames of a head and a page each
+    assert paid["ahead"] > paid["text"] * paid["all"]
+    assert paid["pages"] > 0
     assert site.turn("in_a_row", 3, 1)["cpu"] > 0
+
+
+def test_postgresql_says_what_it_wrote_of_an_answer(paced):
+    needed(postgres.find_programs)
+    said = storing.stored(paced, "site", storing.POSTGRES, 500)
+    assert said["ahead"] > said["text"] * said["all"]
+    assert said["pages"] > 0
+    assert "PostgreSQL 1" in storing._table({storing.POSTGRES: said})
+
+
+def test_answer_on_postgresql_takes_no_part_where_there_is_none(paced, monkeypatch):
+    def missing():
+        raise rounds.Unfit("not installed")
+
+    monkeypatch.setattr(paced, "postgres", missing)
+    quick = plan.Plan(answer=100)
+    monkeypatch.setattr(paced, "unfit", {"site, fast": "no uvloop"})
+    section = storing.measure(paced, quick)
+    assert paced.unfit["what an answer costs PostgreSQL"] == "not installed"
+    assert section.verdicts[0].measured > 1
+    assert "| SQLite 3." in section.text
+    assert "| PostgreSQL " not in section.text
 
 
 def test_stalled_readers_are_stalled_and_what_they_read_is_streamed(site):
