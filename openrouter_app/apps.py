@@ -1,4 +1,4 @@
-"""The app as Django sees it. Nothing is opened, read or sent at start-up; checks and a receiver register."""
+"""The app as Django sees it. Nothing is opened, read or sent at start-up; checks and receivers register."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class OpenRouterAppConfig(AppConfig):
 
     def ready(self) -> None:
         """Register the checks, find the handlers of tools, give the engine this site's settings, hear who
-        signs in, keep threads tidy.
+        signs in and which runs have ended, keep threads tidy.
         """
         from django.contrib.auth.signals import user_logged_in
         from django.db import connections
@@ -26,9 +26,12 @@ class OpenRouterAppConfig(AppConfig):
         from .engine.defaults import set_defaults
         from .engine.threads import at_thread_end
         from .identity import claim_runs
+        from .naming import name_after_first_answer
+        from .signals import run_finished
 
         set_defaults(engine_defaults)
         tool_handlers.discover()
         user_logged_in.connect(claim_runs, dispatch_uid="openrouter_app.claim_runs")
+        run_finished.connect(name_after_first_answer, dispatch_uid="openrouter_app.name_after_first_answer")
         # Tools and functions of chains that run in threads may use the database there.
         at_thread_end(connections.close_all)

@@ -6,6 +6,7 @@ E002      ``BASE_URL`` is no http(s) address
 E003      ``BASE_URL`` would send the key over plain http to another machine
 E004      an entry of ``ALLOWED_ORIGINS`` is no origin
 E005      ``WEBSOCKET_PATH`` does not begin with a slash
+E006      ``TITLE_CHAIN`` names no published chain with exactly one variable (``check --database default``)
 W001      no ``API_KEY``
 W002      ``ALLOWED_HOSTS = ["*"]``: any site's page could open the websocket
 W003      the Redis channel layer would give up on every socket that is silent for five seconds
@@ -15,16 +16,18 @@ W004      SQLite whose writers refuse each other instead of waiting
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from ipaddress import ip_address
 from typing import Any
 from urllib.parse import SplitResult, parse_qs, urlsplit
 
 from django.conf import settings as django_settings
-from django.core.checks import CheckMessage, Error, Warning, register
+from django.core.checks import CheckMessage, Error, Tags, Warning, register
+from django.db import DatabaseError
 
-from .conf import Settings, get_settings, mistakes
+from .conf import Mistake, Settings, get_settings, mistakes
+from .naming import only_variable
 
 LAYER_WAIT = 5
 """Seconds ``RedisChannelLayer`` lets Redis wait for a message; redis-py's own patience from 8 on."""
@@ -37,9 +40,14 @@ def check_settings(**kwargs: Any) -> list[CheckMessage]:
     """Every mistake in ``OPENROUTER``; what depends on right types is only looked at when they are."""
     wrong: list[CheckMessage] = [
         Error(mistake.message, hint=mistake.hint or None, id="openrouter_app.E001")
-        for mistake in mistakes(getattr(django_settings, "OPENROUTER", {}))
+        for mistake in mistakes_in_settings()
     ]
     return wrong or [*_base_url(get_settings()), *_websocket(get_settings())]
+
+
+def mistakes_in_settings() -> list[Mistake]:
+    """What is wrong with ``OPENROUTER`` by itself."""
+    return list(mistakes(getattr(django_settings, "OPENROUTER", {})))
 
 
 def _base_url(settings: Settings) -> Iterator[CheckMessage]:
@@ -90,6 +98,25 @@ def _websocket(settings: Settings) -> Iterator[CheckMessage]:
             "all that keeps other sites' pages out.",
             hint="Name the site's hosts in ALLOWED_HOSTS.",
             id="openrouter_app.W002",
+        )
+
+
+@register("openrouter", Tags.database)
+def check_title_chain(databases: Collection[str] | None = None, **kwargs: Any) -> Iterator[CheckMessage]:
+    """Asks the database, so only where Django says that it may."""
+    if mistakes_in_settings() or not databases or not (chain := get_settings().TITLE_CHAIN):
+        return
+    try:
+        variable = only_variable(chain)
+    except DatabaseError:
+        return  # not migrated yet
+    if variable is None:
+        yield Error(
+            f"OPENROUTER['TITLE_CHAIN'] is {chain!r}, which is no published chain with exactly one variable: "
+            "no conversation will be named by it.",
+            hint="Publish a chain of that name whose prompt has one variable, such as "
+            "'human: Give this a title of at most six words: {message}'.",
+            id="openrouter_app.E006",
         )
 
 

@@ -19,11 +19,12 @@ from django.contrib.auth import (
 from django.contrib.auth import SESSION_KEY as USER_SESSION_KEY
 from django.contrib.sessions.backends.base import SessionBase
 from django.core.exceptions import ValidationError
+from django.db import transaction
 from django.http import HttpRequest
 from django.utils.crypto import constant_time_compare
 
 from .database import again_in_database_thread
-from .models import Owner, Run
+from .models import Conversation, Owner, Run
 
 SESSION_KEY = "openrouter_visitor"
 
@@ -37,16 +38,34 @@ def visitor_id(session: SessionBase) -> UUID:
     return visitor
 
 
+def owner_of_request(request: HttpRequest, *, make: bool = False) -> Owner | None:
+    """Who a request comes from, as a socket of the same browser would have it; None owns nothing.
+
+    With ``make`` a visitor who has no id gets one, where the site has sessions.
+    """
+    user = getattr(request, "user", None)
+    if user is not None and user.is_authenticated and user.is_active:
+        return Owner.of_user(user)
+    session = getattr(request, "session", None)
+    if session is None:
+        return None
+    visitor = visitor_id(session) if make else _visitor(session)
+    return None if visitor is None else Owner.of_visitor(visitor)
+
+
 def claim_runs(sender: Any, request: HttpRequest, user: Any, **kwargs: Any) -> None:
-    """What somebody ran before he signed in is his afterwards; a receiver of Django's ``user_logged_in``."""
+    """What a visitor ran and said is his when he has signed in; a receiver of Django's ``user_logged_in``."""
     session = getattr(request, "session", None)
     if session is None or (visitor := _visitor(session)) is None:
         return
     theirs = Run.objects.filter(visitor=visitor)
     # An id that the user has used for another run stays with that one.
     used = Run.objects.filter(user=user, client_id__isnull=False).values("client_id")
-    theirs.filter(client_id__in=used).update(client_id=None)
-    theirs.update(user=user, visitor=None)
+    with transaction.atomic():
+        # The conversations first: a message that is being sent to one holds its row.
+        Conversation.objects.filter(visitor=visitor).update(user=user, visitor=None)
+        theirs.filter(client_id__in=used).update(client_id=None)
+        theirs.update(user=user, visitor=None)
     # A new id for whoever uses this browser after him.
     del session[SESSION_KEY]
 

@@ -63,6 +63,7 @@ FLOORS = {
     "engine": 12,
     "": 13,  # the package's door
     # ---- the wall: no Django below ----
+    "background": 15,
     "conf": 15,
     "database": 15,
     "signals": 15,
@@ -72,6 +73,9 @@ FLOORS = {
     "conversations": 17,
     "identity": 17,
     "runs": 18,
+    "changing": 19,
+    "naming": 19,
+    "pages": 19,
     "protocol": 19,
     "testing": 19,  # beside the faces; the command that serves it stands on it
     "views": 20,

@@ -18,7 +18,7 @@ from pytest_django import DjangoAssertNumQueries
 
 import openrouter_app
 from openrouter_app.models import Chain, ChainVersion, Owner, Run
-from openrouter_app.views import Field, fields
+from openrouter_app.pages.fields import Field, fields
 
 from .factories import make_chain, make_user
 

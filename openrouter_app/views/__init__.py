@@ -1,0 +1,32 @@
+"""The pages and what their scripts ask for over HTTP. What runs goes over the websocket.
+
+=====================  ==============================================================
+`showing`              pages: the chains, a chain, a conversation, the list of them
+`data`                 JSON for scripts, and the files of an export
+`changes`              rename, delete, move to another branch
+`sending`              a message or a decision from a page without JavaScript
+`visitors`             whose conversation it is; the same 404 for all others
+=====================  ==============================================================
+"""
+
+from .changes import conversation_delete, conversation_head, conversation_rename
+from .data import conversation_data, conversation_list, export_json, export_markdown
+from .sending import decide, send
+from .showing import chain, chat, conversation, conversations, index
+
+__all__ = [
+    "chain",
+    "chat",
+    "conversation",
+    "conversation_data",
+    "conversation_delete",
+    "conversation_head",
+    "conversation_list",
+    "conversation_rename",
+    "conversations",
+    "decide",
+    "export_json",
+    "export_markdown",
+    "index",
+    "send",
+]

@@ -1,0 +1,240 @@
+"""A message, or a decision about a tool call, from a page without JavaScript.
+
+The run goes to its end, then the page comes again with what it said. Waiting has a bound; what takes longer
+goes on, and the page shows it so far.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import aclosing, suppress
+from typing import Any, Literal, TypeVar
+from uuid import UUID
+
+import msgspec
+from asgiref.sync import sync_to_async
+from django.contrib.auth.views import redirect_to_login
+from django.core.handlers.asgi import ASGIRequest
+from django.http import HttpRequest, HttpResponseBase, HttpResponseRedirect, JsonResponse
+from django.urls import reverse
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_POST
+
+from .. import runs
+from ..background import in_background
+from ..conf import get_settings
+from ..identity import owner_of_request
+from ..models import Chain, Conversation, Owner, Run
+from ..pages.chat import is_chat
+from ..protocol import uuid_of
+from ..runs import Refused, Snapshot, Start
+from .showing import chat_page, form_context, visible
+from .visitors import STATUS, mine, missing, opens_after_sign_in, page, refusal, wants_json
+
+WAIT = 60.0
+"""Seconds a page waits for an answer; ``TOTAL_TIMEOUT`` where that is less."""
+OWN_FIELDS = frozenset({"csrfmiddlewaretoken", "conversation", "parent", "client_id", "next", "model"})
+"""Fields of the form that are no variables of the chain; one of these names is written ``input.NAME``."""
+DECISIONS = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False}
+
+Result = TypeVar("Result")
+
+
+class _Message(msgspec.Struct, frozen=True):
+    """What was sent, and where it belongs."""
+
+    chain: Chain
+    conversation: Conversation | None
+    start: Start
+
+
+@require_POST
+@never_cache
+async def send(request: HttpRequest, slug: str) -> HttpResponseBase:
+    """Say something to a chain: in ``conversation``, or in a new one; after ``parent``, or at its end."""
+    message = await sync_to_async(_message)(request, slug)
+    if not isinstance(message, _Message):
+        return message
+    try:
+        run = await _lasting(request, _started)(message.start)
+    except Refused as error:
+        return await sync_to_async(_again)(request, message, error)
+    return await sync_to_async(_answered)(request, message, run)
+
+
+@require_POST
+@never_cache
+async def decide(request: HttpRequest, run: str) -> HttpResponseBase:
+    """Allow (``approve``) or deny a ``call`` of a run that waits for it, perhaps with a ``reason``."""
+    owner = await sync_to_async(owner_of_request)(request)
+    uuid, approve = uuid_of(run), DECISIONS.get(request.POST.get("approve", "").lower())
+    if owner is None or uuid is None:
+        raise missing()
+    try:
+        if approve is None:
+            await runs.check_owner(owner, uuid)
+            raise Refused("invalid_input", "approve is true or false.")
+        await _lasting(request, _decided)(
+            owner, uuid, request.POST.get("call", "")[:200], approve, request.POST.get("reason", "")[:1_000]
+        )
+    except Refused as error:
+        if error.code == "not_found":
+            raise missing() from error
+        if wants_json(request):
+            return refusal(error)
+        return await sync_to_async(_undecided)(request, owner, uuid, error)
+    if wants_json(request):
+        return JsonResponse({"run": str(uuid)})
+    return HttpResponseRedirect(await sync_to_async(_page_of)(owner, uuid))
+
+
+def _lasting(
+    request: HttpRequest, function: Callable[..., Coroutine[Any, Any, Result]]
+) -> Callable[..., Awaitable[Result]]:
+    """The function on a loop that lasts longer than the request: the server's own, or under WSGI another."""
+    if isinstance(request, ASGIRequest):
+        return function
+    return lambda *args: asyncio.wrap_future(in_background(function(*args)))
+
+
+async def _started(start: Start) -> UUID:
+    """Start it, and wait until it has ended, or waits itself."""
+    run = await runs.start(start)
+    await _until_it_rests(start.owner, run)
+    return run
+
+
+async def _decided(owner: Owner, run: UUID, call: str, approve: bool, reason: str) -> None:
+    await runs.decide(owner, run, call, approve, reason)
+    await _until_it_rests(owner, run)
+
+
+async def _until_it_rests(owner: Owner, run: UUID) -> None:
+    with suppress(TimeoutError):
+        async with (
+            asyncio.timeout(min(WAIT, get_settings().TOTAL_TIMEOUT)),
+            aclosing(runs.follow(owner, run)) as updates,
+        ):
+            async for update in updates:
+                if isinstance(update, Snapshot):
+                    if update.state["status"] == Run.Status.WAITING:
+                        return
+                elif update.events[-1]["type"] == "waiting":
+                    return
+
+
+def _message(request: HttpRequest, slug: str) -> _Message | HttpResponseBase:
+    """What was sent. Raises Http404 where chain or conversation are not this visitor's."""
+    conversation = None
+    if given := request.POST.get("conversation"):
+        conversation = mine(request, given)
+        if conversation.chain.slug != slug:
+            raise missing()
+        chain = conversation.chain
+    else:
+        found = visible(request, slug)
+        if found is None:
+            if opens_after_sign_in(request, slug):
+                return redirect_to_login(reverse("openrouter_app:chain", args=[slug]))
+            raise missing()
+        chain = found
+    owner = owner_of_request(request, make=True)
+    if owner is None:
+        raise missing()  # a site without sessions: nobody could find the answer again
+    return _Message(chain, conversation, _start(request, owner, chain, conversation))
+
+
+def _start(request: HttpRequest, owner: Owner, chain: Chain, conversation: Conversation | None) -> Start:
+    given = input_of(request)
+    where: UUID | Literal["new"] | None = "new" if is_chat(chain.published) else None
+    parent: UUID | msgspec.UnsetType | None = msgspec.UNSET
+    if conversation is not None:
+        where = conversation.uuid
+        if text := request.POST.get("parent"):
+            parent = None if text == "null" else uuid_of(text)
+            if parent is None and text != "null":
+                raise missing()
+    options = {"model": model} if (model := request.POST.get("model")) else {}
+    return Start(
+        owner=owner,
+        chain=chain.slug,
+        input=given,
+        client_id=_client_id(request, given),
+        options=options,
+        origin=Run.Origin.WEBSOCKET,
+        conversation=where,
+        parent=parent,
+    )
+
+
+def input_of(request: HttpRequest) -> dict[str, str]:
+    """The values of the chain's variables, as the form has them: ``input.NAME``, or the name alone."""
+    given = {name: text for name, text in request.POST.items() if name not in OWN_FIELDS}
+    return {name.removeprefix("input."): text.replace("\r\n", "\n") for name, text in given.items()}
+
+
+def _client_id(request: HttpRequest, given: dict[str, str]) -> str | None:
+    """The form's own id and what was written into it: sent twice it is one message, changed it is another."""
+    if not (own := request.POST.get("client_id")):
+        return None
+    said = msgspec.json.encode([own, request.POST.get("parent"), sorted(given.items())])
+    return hashlib.sha256(said).hexdigest()[:64]
+
+
+def _again(request: HttpRequest, message: _Message, error: Refused) -> HttpResponseBase:
+    """The page with what was written still in it, and why it was refused."""
+    if error.code == "not_found":
+        raise missing()
+    if wants_json(request):
+        return refusal(error)
+    status, given = STATUS.get(error.code, 400), message.start.input
+    if message.conversation is None and not is_chat(message.chain.published):
+        context = form_context(message.chain, message.start.owner, given)
+        return page(request, "chain", {**context, "problem": error.message}, status)
+    return chat_page(
+        request,
+        message.chain,
+        message.conversation,
+        status=status,
+        problem=error.message,
+        given=given,
+    )
+
+
+def _answered(request: HttpRequest, message: _Message, run: UUID) -> HttpResponseBase:
+    row = Run.objects.for_owner(message.start.owner).select_related("conversation").filter(uuid=run).first()
+    if row is None:
+        raise missing()  # deleted while it was answered
+    if wants_json(request):
+        conversation = None if row.conversation is None else str(row.conversation.uuid)
+        return JsonResponse({"run": str(run), "conversation": conversation})
+    if row.conversation is not None:
+        return HttpResponseRedirect(_conversation_url(row.conversation.uuid))
+    context = form_context(message.chain, message.start.owner, message.start.input)
+    return page(request, "chain", {**context, "answer": row})
+
+
+def _undecided(request: HttpRequest, owner: Owner, run: UUID, error: Refused) -> HttpResponseBase:
+    row = Run.objects.for_owner(owner).filter(uuid=run, conversation__isnull=False).first()
+    if row is None:
+        raise missing()
+    found = mine(request, str(row.conversation.uuid))
+    return chat_page(request, found.chain, found, status=STATUS.get(error.code, 400), problem=error.message)
+
+
+def _page_of(owner: Owner, run: UUID) -> str:
+    found = (
+        Run.objects.for_owner(owner).filter(uuid=run).values_list("conversation__uuid", "chain__slug").first()
+    )
+    if found is None:
+        raise missing()
+    conversation, slug = found
+    if conversation is None:
+        return reverse("openrouter_app:chain", args=[slug])
+    return _conversation_url(conversation)
+
+
+def _conversation_url(conversation: UUID) -> str:
+    return reverse("openrouter_app:conversation", args=[conversation])
