@@ -12,7 +12,7 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID, uuid4
 
 from channels.generic.websocket import AsyncWebsocketConsumer
@@ -86,6 +86,7 @@ class RunConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
     async def connect(self) -> None:
         self.settings: Settings = get_settings()
         self.followed: dict[UUID, asyncio.Task[None]] = {}
+        self.watched: dict[UUID, asyncio.Task[None]] = {}
         self.started: set[UUID] = set()
         try:
             owner = await identity.owner_of(self.scope)
@@ -111,7 +112,7 @@ class RunConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
     async def disconnect(self, code: int) -> None:
         if not hasattr(self, "recheck"):
             return
-        for task in (*self.followed.values(), self.recheck):
+        for task in (*self.followed.values(), *self.watched.values(), self.recheck):
             task.cancel()
         self.is_leaving = True
         self.frames.put_nowait(None)
@@ -161,7 +162,7 @@ class RunConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
             if runs.is_draining():
                 await self.close(RESTART)
             else:
-                await self._refuse(frame, error.code, error.message, error.details)
+                await self._refuse(frame, error.code, error.message, error.details, error.run)
         except OpenRouterError as error:
             await self._refuse(frame, error.code, error.message)
         except Exception:
@@ -173,10 +174,8 @@ class RunConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
             # the page says it again to the server that comes after this one
             await self.close(RESTART)
             return
-        if frame.conversation is not None or frame.parent is not None:
-            raise Refused(
-                "invalid_input", _("This chain keeps no conversation: leave out conversation and parent.")
-            )
+        conversation = _conversation_of(frame)
+        parent = _id_of(frame.parent) if isinstance(frame.parent, str) else frame.parent
         self._check_room()
         run = await runs.start(
             Start(
@@ -187,13 +186,20 @@ class RunConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
                 version=frame.version,
                 options=frame.options,
                 origin=Run.Origin.WEBSOCKET,
+                conversation=conversation,
+                parent=parent,
             )
         )
         self.started.add(run)
-        await self._send(protocol.RunAccepted(frame.id, run, None))
+        if conversation is not None:
+            conversation = await runs.conversation_of(run)
+        await self._send(protocol.RunAccepted(frame.id, run, conversation))
         self._follow(run)
 
     async def _follow_frame(self, frame: protocol.RunFollow) -> None:
+        if frame.conversation is not None:
+            self._watch(_id_of(frame.conversation))
+            return
         run = _run_of(frame)
         if run not in self.followed:
             self._check_room()
@@ -201,6 +207,10 @@ class RunConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         self._follow(run)
 
     async def _unfollow(self, frame: protocol.RunUnfollow) -> None:
+        if frame.conversation is not None:
+            if (task := self.watched.pop(_id_of(frame.conversation), None)) is not None:
+                task.cancel()
+            return
         if (task := self.followed.pop(_run_of(frame), None)) is not None:
             task.cancel()
 
@@ -213,8 +223,9 @@ class RunConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
 
     async def _decide(self, frame: protocol.ToolDecide) -> None:
         run = _run_of(frame)
-        await runs.check_owner(self.owner, run)
-        raise Refused("not_found", _("No tool call of this run waits for a decision."))
+        await runs.decide(self.owner, run, frame.call, approve=frame.approve, reason=frame.reason or "")
+        if run not in self.followed:
+            self._follow(run)
 
     def _is_flood(self) -> bool:
         """Count a frame; whether that was one too many."""
@@ -235,6 +246,33 @@ class RunConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         if (earlier := self.followed.pop(run, None)) is not None:
             earlier.cancel()
         self.followed[run] = asyncio.create_task(self._pass_on(run))
+
+    def _watch(self, conversation: UUID) -> None:
+        """The same for a conversation, and the answer that is being written in it."""
+        if (earlier := self.watched.pop(conversation, None)) is not None:
+            earlier.cancel()
+        elif len(self.watched) >= self.settings.MAX_RUNS_PER_SOCKET:
+            raise Refused("limit", _("This page follows too many conversations. Close some."))
+        self.watched[conversation] = asyncio.create_task(self._pass_on_places(conversation))
+
+    async def _pass_on_places(self, conversation: UUID) -> None:
+        """Say where a conversation stands, at each change, and follow its unfinished run."""
+        try:
+            async with aclosing(runs.follow_conversation(self.owner, conversation)) as places:
+                async for place in places:
+                    await self._send(protocol.Conversation(place.conversation, place.head, place.run))
+                    if place.run is not None and place.run not in self.followed:
+                        self._check_room()
+                        self._follow(place.run)
+        except Refused as error:
+            await self._send(protocol.Error(error.code, error.message, conversation=str(conversation)))
+        except Exception:
+            log.exception("following conversation %s failed", conversation)
+            message = _("The connection to this conversation was lost. Reload the page.")
+            await self._send(protocol.Error("provider", message, conversation=str(conversation)))
+        finally:
+            if self.watched.get(conversation) is asyncio.current_task():
+                del self.watched[conversation]
 
     async def _pass_on(self, run: UUID) -> None:
         """Send what happens to a run until it has ended, or nobody wants to know."""
@@ -284,9 +322,15 @@ class RunConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
                 log.exception("a socket's session could not be checked")
 
     async def _refuse(
-        self, frame: Any, code: str, message: str, details: dict[str, Any] | None = None
+        self,
+        frame: Any,
+        code: str,
+        message: str,
+        details: dict[str, Any] | None = None,
+        busy_with: UUID | None = None,
     ) -> None:
-        run = getattr(frame, "run", None)
+        run = getattr(frame, "run", None) if busy_with is None else str(busy_with)
+        conversation = getattr(frame, "conversation", None)
         await self._send(
             protocol.Error(
                 code,
@@ -294,6 +338,7 @@ class RunConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
                 id=getattr(frame, "id", None),
                 run=run[:64] if run else None,
                 call=getattr(frame, "call", None),
+                conversation=conversation[:64] if conversation else None,
                 details=details,
             )
         )
@@ -311,11 +356,21 @@ class RunConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
 def _run_of(
     frame: protocol.RunFollow | protocol.RunUnfollow | protocol.RunStop | protocol.ToolDecide,
 ) -> UUID:
-    run = protocol.uuid_of(frame.run)
-    if run is None:
+    return _id_of(frame.run)
+
+
+def _id_of(text: str | None) -> UUID:
+    id = protocol.uuid_of(text)
+    if id is None:
         # Malformed, foreign and missing ids get the same answer.
         raise gone()
-    return run
+    return id
+
+
+def _conversation_of(frame: protocol.RunStart) -> UUID | Literal["new"] | None:
+    if frame.conversation is None or frame.conversation == runs.NEW:
+        return runs.NEW if frame.conversation else None
+    return _id_of(frame.conversation)
 
 
 _HANDLERS: dict[type, Any] = {

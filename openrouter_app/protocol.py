@@ -32,7 +32,7 @@ class RunStart(_ClientFrame, frozen=True, tag="run.start"):
     chain: Short
     input: dict[str, str] = {}
     conversation: str | None = None
-    parent: str | None = None
+    parent: str | msgspec.UnsetType | None = msgspec.UNSET
     version: Short | int | None = None
     options: dict[str, Any] = {}
 
@@ -119,14 +119,23 @@ class Error(_ServerFrame, frozen=True, tag="error"):
     id: str | None = None
     run: str | None = None
     call: str | None = None
+    conversation: str | None = None
     details: dict[str, Any] | None = None
+
+
+class Conversation(_ServerFrame, frozen=True, omit_defaults=False, tag="conversation"):
+    """Where a conversation stands: its newest message, and the run that is not finished, or null."""
+
+    conversation: UUID
+    head: UUID | None
+    run: UUID | None
 
 
 class Pong(_ServerFrame, frozen=True, tag="pong"):
     """The server is there."""
 
 
-ServerFrame = Hello | RunAccepted | RunSnapshot | RunEvents | Error | Pong
+ServerFrame = Hello | RunAccepted | RunSnapshot | RunEvents | Conversation | Error | Pong
 
 
 class BadFrame(Exception):

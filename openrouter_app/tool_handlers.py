@@ -54,11 +54,15 @@ class ToolContext:
 
 @dataclass(frozen=True, slots=True)
 class Handler:
-    """A function under its name; ``permission`` is what a user needs for its calls to run."""
+    """A function under its name; ``permission`` is what a user needs for its calls to run.
+
+    ``atomic``: it runs in a transaction that also stores its result; both are there, or neither.
+    """
 
     name: str
     function: Callable[..., Any]
     permission: str | None = None
+    atomic: bool = True
 
     @property
     def is_async(self) -> bool:
@@ -80,13 +84,14 @@ def handler(name: Function, /) -> Function: ...
 
 @overload
 def handler(
-    name: str | None = None, /, *, permission: str | None = None
+    name: str | None = None, /, *, permission: str | None = None, atomic: bool = True
 ) -> Callable[[Function], Function]: ...
 
 
-def handler(name: Any = None, /, *, permission: str | None = None) -> Any:
+def handler(name: Any = None, /, *, permission: str | None = None, atomic: bool = True) -> Any:
     """Register a function as a handler, under its own name or the one given. It stays what it was.
 
+    ``atomic=False`` is for what waits for others, such as another site: it holds no transaction open.
     Raises `ImproperlyConfigured` where another function has that name already.
     """
 
@@ -103,7 +108,7 @@ def handler(name: Any = None, /, *, permission: str | None = None) -> Any:
                 f"Two handlers are called {called!r}: {known.function.__module__} and {function.__module__}. "
                 f'Give one another name: @handler("...").'
             )
-        _handlers[called] = Handler(called, function, permission)
+        _handlers[called] = Handler(called, function, permission, atomic)
         return function
 
     return register(name) if callable(name) else register

@@ -74,7 +74,9 @@ class View:
             case "tool.invalid":
                 self.call(event["call"]).update(raw=event["raw"], message=event["message"], status="invalid")
             case "tool.approval":
-                self.call(event["call"]).update(status="waiting", expires=event["expires"])
+                self.call(event["call"]).update(
+                    status="waiting", expires=event["expires"], approval=event["approval"]
+                )
             case "tool.decided":
                 reason = {"reason": event["reason"]} if "reason" in event else {}
                 self.call(event["call"]).update(status="approved" if event["approve"] else "denied", **reason)

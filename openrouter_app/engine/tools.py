@@ -151,7 +151,7 @@ class Tool(Generic[P, R]):
     ``timeout`` is how many seconds a call may take, None for any. ``needs_approval`` says whether a
     person must allow a call, for all or, as a function of the prepared arguments, sync or async, for each.
     ``parallel`` tools may run beside others of the same answer. Results longer than ``max_result``
-    characters are cut.
+    characters are cut. With ``takes_call`` the function's first argument is the `ToolCall` itself.
 
     Raises `ToolSpecError` for what cannot work, with the reason.
     """
@@ -163,6 +163,7 @@ class Tool(Generic[P, R]):
     needs_approval: Approval = False
     parallel: bool = True
     max_result: int = MAX_RESULT
+    takes_call: bool = False
     signature: Signature | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:

@@ -20,37 +20,48 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from typing import Any
 from uuid import UUID, uuid4
 
 from ..database import again_in_database_thread
 from ..models import Owner, Run
-from . import draining
+from . import draining, pausing
 from . import live as registry
+from .conversing import NEW
 from .draining import drain, is_draining, reopen
-from .execution import launch
+from .execution import launch, take_up
 from .live import Range, Snapshot, Turn, Update
 from .mirrors import updates_elsewhere
-from .reaping import reap, reap_for_ever
+from .reaping import reap
 from .refusals import Refused, gone
 from .relay import join
 from .rows import parts_so_far, snapshot_of_row
 from .slots import slots
 from .starting import Prepared, Start, prepare, prepare_stored
 from .stopping import request_stop, stop_everywhere
+from .tending import reap_for_ever
+from .watching import Place, changed, follow_conversation
 from .writer import log_is_failing
 
 __all__ = [
+    "NEW",
+    "Place",
     "Range",
     "Refused",
     "Snapshot",
     "Start",
     "Turn",
     "Update",
+    "changed",
     "check_owner",
+    "conversation_of",
+    "decide",
+    "decide_as_staff",
     "drain",
     "execute",
     "executing_count",
     "follow",
+    "follow_conversation",
     "is_draining",
     "is_executing",
     "log_is_failing",
@@ -86,7 +97,10 @@ async def _begin(request: Start) -> UUID:
     try:
         process = await join()
         prepared = await again_in_database_thread(prepare)(request, uuid4(), process)
-        return launch(prepared).run if isinstance(prepared, Prepared) else prepared
+        if not isinstance(prepared, Prepared):
+            return prepared
+        changed(prepared.about["conversation"])
+        return launch(prepared).run
     finally:
         places.release_promise()
 
@@ -115,27 +129,55 @@ async def follow(owner: Owner, run: UUID, turn: Turn | None = None) -> AsyncGene
     """
     status = await check_owner(owner, run)
     live = registry.find(run)
-    if live is not None:
-        async with aclosing(live.updates(turn)) as updates:
-            async for update in updates:
-                yield update
-                del update  # as long as the answer, perhaps; not to be kept while nothing comes
-        if not live.has_moved:
-            return
-    elif status in Run.FINAL:
+    if live is None and status in Run.FINAL:
         if (snapshot := await again_in_database_thread(snapshot_of_row)(run)) is not None:
             yield snapshot
         return
-    async with aclosing(updates_elsewhere(run, turn)) as updates:
-        async for update in updates:
-            yield update
-            del update
+    while True:
+        if live is not None:
+            async with aclosing(live.updates(turn)) as updates:
+                async for update in updates:
+                    yield update
+                    del update  # as long as the answer, perhaps; not to be kept while nothing comes
+            if not live.has_moved:
+                return
+        async with aclosing(updates_elsewhere(run, turn)) as updates:
+            async for update in updates:
+                yield update
+                del update
+        live = registry.find(run)
+        if live is None or live.has_moved:
+            return
 
 
 async def stop(owner: Owner, run: UUID, *, by: str = "user") -> None:
     """Ask a run to stop; a run that has ended stays as it is. Raises `Refused` (``not_found``)."""
     await check_owner(owner, run)
     await request_stop(run, by=by)
+
+
+async def decide(owner: Owner, run: UUID, call: str, *, approve: bool, reason: str = "") -> None:
+    """The owner allows a call that waits, or denies it; the run goes on. The same again does nothing.
+
+    Raises `Refused`: ``not_found``, ``decided`` (another way), ``expired``, ``forbidden``.
+    """
+    if await again_in_database_thread(pausing.decide)(owner, run, call, approve=approve, reason=reason):
+        await _go_on(run)
+
+
+async def decide_as_staff(user: Any, key: UUID, *, approve: bool, reason: str = "") -> None:
+    """The same by a member of the staff, for anybody's call; ``key`` is the `ToolCall`'s uuid.
+
+    Raises `Refused` as `decide`, ``forbidden`` without the permission ``decide_toolcall``.
+    """
+    run = await again_in_database_thread(pausing.decide_as_staff)(user, key, approve=approve, reason=reason)
+    if run is not None:
+        await _go_on(run)
+
+
+async def _go_on(run: UUID) -> None:
+    if not is_draining():  # otherwise whoever looks for it next takes it up
+        await take_up(run)
 
 
 def stop_here(run: UUID) -> None:
@@ -161,6 +203,12 @@ async def wait(run: UUID) -> None:
     """Until a run that is executed here has ended and its row says so."""
     if (live := registry.find(run)) is not None and live.task is not None:
         await asyncio.wait([live.task])
+
+
+@again_in_database_thread
+def conversation_of(run: UUID) -> UUID | None:
+    """The conversation a run belongs to."""
+    return Run.objects.filter(uuid=run).values_list("conversation__uuid", flat=True).first()
 
 
 @again_in_database_thread

@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 import msgspec
+from django.db.models import Value
 from django.db.models.functions import Coalesce, Now
 from django.utils import timezone
 
@@ -29,6 +30,8 @@ class Outcome(msgspec.Struct):
     begun: datetime | None = None
     first_token: datetime | None = None
     reply: engine.ReplyFinished | None = None
+    usage: engine.Usage | None = None
+    """Of all its model calls together."""
     generation_id: str = ""
     detail: str = ""
     is_lost: bool = False
@@ -58,18 +61,10 @@ def fields_at_end(
         "private": private,
         "generation_id": outcome.generation_id,
         "error_detail": outcome.detail,
+        **fields_of_usage(state, outcome),
     }
-    if outcome.first_token is not None:
-        fields["first_token"] = outcome.first_token
     if state.usage is not None and parts is None:
         private["ms"] = state.usage["ms"]
-    if reply := outcome.reply:
-        fields.update(model=reply.model, provider=reply.provider)
-        if usage := reply.usage:
-            fields.update(prompt_tokens=usage.prompt_tokens, completion_tokens=usage.completion_tokens)
-            fields["cost"] = None if usage.cost is None else money(usage.cost)
-    elif state.usage is not None:
-        fields.update(_told(state.usage))
     match last:
         case Finished(reason, output):
             fields.update(reason=reason, output=output)
@@ -79,6 +74,20 @@ def fields_at_end(
             fields.update(error_code=last.code, error_message=last.message, retryable=last.retryable)
     if isinstance(last, Failed) and last.details:
         private["details"] = last.details
+    return fields
+
+
+def fields_of_usage(state: RunState, outcome: Outcome) -> dict[str, Any]:
+    """Of the row's fields those that say what it has cost so far, and whom it was asked of."""
+    fields: dict[str, Any] = {}
+    if outcome.first_token is not None:
+        fields["first_token"] = Coalesce("first_token", Value(outcome.first_token))
+    if outcome.reply is None:
+        return fields if state.usage is None else {**fields, **_told(state.usage)}
+    fields.update(model=outcome.reply.model, provider=outcome.reply.provider)
+    if (usage := outcome.usage or outcome.reply.usage) is not None:
+        fields.update(prompt_tokens=usage.prompt_tokens, completion_tokens=usage.completion_tokens)
+        fields["cost"] = None if usage.cost is None else money(usage.cost)
     return fields
 
 

@@ -73,10 +73,11 @@ class ToolInvalid(msgspec.Struct, frozen=True, tag_field="type", tag="tool.inval
 
 
 class ToolApproval(msgspec.Struct, frozen=True, tag_field="type", tag="tool.approval"):
-    """A person is to decide about a call, until ``expires`` (ISO 8601)."""
+    """A person is to decide about a call, until ``expires`` (ISO 8601): the ``owner``, or ``staff``."""
 
     call: str
     expires: str | None = None
+    approval: str = "owner"
 
 
 class ToolDecided(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="type", tag="tool.decided"):

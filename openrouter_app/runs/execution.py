@@ -1,4 +1,4 @@
-"""Execute a run: drive its chain and say what happens, in the log's words.
+"""Execute a run: claim it, let its chain say what it says, and commit how it ends.
 
 One task owns a run from ``queued`` to its last event. Every change of state is committed before
 it is shown; between them no database connection is held.
@@ -9,46 +9,35 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Coroutine
-from contextlib import aclosing, suppress
-from typing import Any
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
+from functools import partial
+from typing import Any, TypeVar
+from uuid import UUID
 
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from ..conf import get_settings
 from ..database import LOST_DATABASE, again_in_database_thread
-from ..engine import messages as engine
-from ..engine.chains import ChatOpenRouter
 from ..engine.errors import BrokenStreamError, ConfigurationError, MissingKeyError, OpenRouterError
-from ..engine.tools import ToolChoice, ToolSpec
-from . import leases, relay, reports
+from ..models import Run
+from . import leases, mirrors, pausing, relay, reports, watching
 from . import live as registry
-from .endings import Outcome, fields_at_end, money
-from .events import (
-    Failed,
-    Finished,
-    Interrupted,
-    LastEvent,
-    Reasoning,
-    Started,
-    StepStarted,
-    Stopped,
-    Text,
-    ToolArguments,
-    ToolInvalid,
-    ToolReady,
-    ToolStarted,
-    UsageTotals,
-)
+from .acting import Acting, acts
+from .endings import Outcome, fields_at_end
+from .events import Failed, Interrupted, LastEvent, Started, Stopped
+from .generating import Generation, Paused
 from .live import LiveRun
 from .rows import snapshot_of_row
 from .slots import NoPlace, slots
-from .starting import Prepared
+from .starting import Prepared, prepare_stored
 from .state import RunState
 from .writer import Writer, not_stored, writer
 
 log = logging.getLogger("openrouter_app.runs")
+
+Result = TypeVar("Result")
 
 PAUSES = (0.1, 0.5, 1.0, 2.0)
 """Seconds between attempts to reach the database; the last one again and again."""
@@ -58,11 +47,24 @@ class Lost(Exception):
     """The run is not this process's: another one claimed it, or its row says that it has ended."""
 
 
+class _Waits(Exception):
+    """It waits for a person now; ``goes_on`` where somebody decided in that very moment."""
+
+    def __init__(self, goes_on: bool) -> None:
+        super().__init__("waits")
+        self.goes_on = goes_on
+
+
 def launch(prepared: Prepared) -> LiveRun:
     """Start executing in a task of the running loop; answers the run to follow."""
-    state = RunState(chain=prepared.chain, version=prepared.version, input=prepared.input)
-    live = LiveRun(prepared.run, prepared.pk, state, prepared.origin)
+    state = RunState(
+        chain=prepared.chain, version=prepared.version, input=prepared.input, about=prepared.about
+    )
+    for event in prepared.said:
+        state.apply(event)
+    live = LiveRun(prepared.run, prepared.pk, state, prepared.origin, prepared.seq)
     registry.register(live)
+    mirrors.hand_over(live.run)
     live.queued_fence = prepared.fence
     writer().watch(live)
     live.task = asyncio.create_task(_own(live, prepared), name=f"openrouter run {prepared.run}")
@@ -72,12 +74,15 @@ def launch(prepared: Prepared) -> LiveRun:
 async def _own(live: LiveRun, prepared: Prepared) -> None:
     """The run's whole life, so that every way out of it ends in one last event, or in another's hands."""
     owner, outcome = writer(), Outcome(begun=timezone.now())
-    begun = time.monotonic()
+    begun, goes_on = time.monotonic(), False
     try:
         try:
             last = await _in_turn(live, prepared, outcome, owner)
         except asyncio.CancelledError:
             last = Interrupted("provider", _("The server was restarted in mid-answer. Try again."), True)
+        except Paused as paused:
+            await _to_its_end(_pause(live, prepared, outcome, owner, paused))
+            last = Stopped("user")  # or it would be waiting now
         except (Lost, *LOST_DATABASE):
             raise
         except Exception:
@@ -90,6 +95,8 @@ async def _own(live: LiveRun, prepared: Prepared) -> None:
         if not live.is_final:
             live.emit(last)
         reports.ended(live, outcome, last, time.monotonic() - begun)
+    except _Waits as waits:
+        goes_on = waits.goes_on
     except (Lost, *LOST_DATABASE) as error:
         if not isinstance(error, Lost):
             log.exception("run %s was left: the database is away", live.run)
@@ -98,6 +105,9 @@ async def _own(live: LiveRun, prepared: Prepared) -> None:
         owner.forget(live)
         if not live.is_final:
             live.move()
+        watching.changed(prepared.about["conversation"])
+    if goes_on:
+        await take_up(live.run)
 
 
 async def _in_turn(live: LiveRun, prepared: Prepared, outcome: Outcome, owner: Writer) -> LastEvent:
@@ -126,9 +136,13 @@ async def _claimed_in_turn(live: LiveRun, prepared: Prepared, outcome: Outcome, 
             await relay.join()
             if not await _claim(live, owner):
                 raise Lost
-            live.emit(Started(prepared.chain, prepared.version))
+            if not prepared.loop:
+                live.emit(Started(prepared.chain, prepared.version))
             reports.started(live)
-            return await _generate(live, prepared, outcome, owner)
+            acting = Acting(live, prepared, owner) if acts(prepared.body) else None
+            last = await Generation(live, prepared, outcome, acting).run()
+            await _until_all_is_said(live, owner)  # what is held back belongs to the answer
+            return last
     except NoPlace:
         return Failed("busy", _("Too many answers are being written at the moment. Try again later."), True)
     except OpenRouterError as error:
@@ -171,95 +185,58 @@ def _details(error: OpenRouterError) -> dict[str, Any] | None:
     return details or None
 
 
-def model_of(body: dict[str, Any]) -> ChatOpenRouter:
-    """The model step that a version's body describes."""
-    tools = [
-        ToolSpec(tool["name"], tool["description"], tool["schema"], tool["strict"]) for tool in body["tools"]
-    ]
-    choice: Any = body["tool_choice"]
-    if isinstance(choice, dict):
-        choice = ToolChoice.forced(choice["forced"])
-    elif choice is not None:
-        choice = ToolChoice(choice)
-    return ChatOpenRouter(model=body["model"], tools=tools, tool_choice=choice, **body["options"])
+async def take_up(run: UUID) -> None:
+    """Go on with a run that was decided on, in a task of its own, unless somebody else does."""
+    if registry.executing(run) is not None:
+        return
+    try:
+        prepared = await again_in_database_thread(prepare_stored)(run)
+        if prepared is not None and registry.executing(run) is None:
+            launch(prepared)
+    except Exception:
+        log.exception("run %s could not be taken up again", run)  # it is looked for again and again
 
 
-async def _generate(live: LiveRun, prepared: Prepared, outcome: Outcome, owner: Writer) -> LastEvent:
-    """One model call: its events into the log's, and the answer that the chain's parser makes."""
-    begun = time.monotonic()
-    writer = _Writer(live, outcome)
-    stream = model_of(prepared.body).astream(prepared.messages, **prepared.options)
-    async with aclosing(stream) as events:
-        async for event in events:
-            if outcome.first_token is None and not isinstance(event, engine.ReplyStarted):
-                outcome.first_token = timezone.now()
-            writer.write(event)
-    await _until_all_is_said(live, owner)  # what is held back belongs to the answer
-    reply = outcome.reply
-    assert reply is not None  # noqa: S101 - a stream that ends without it raises
-    usage = reply.usage or engine.Usage()
-    live.emit(
-        UsageTotals(
-            prompt_tokens=usage.prompt_tokens,
-            completion_tokens=usage.completion_tokens,
-            cost=None if usage.cost is None else format(money(usage.cost).normalize(), "f"),
-            estimated=False,
-            model=reply.model,
-            provider=reply.provider,
-            ms=round((time.monotonic() - begun) * 1000),
-        )
-    )
-    if prepared.body["parser"] == "text":
-        return Finished(reply.reason, live.state.text())
-    if writer.invalid:
-        return Failed("output_invalid", writer.invalid, True)
-    return Finished(reply.reason, live.state.calls())
+async def _pause(live: LiveRun, prepared: Prepared, outcome: Outcome, owner: Writer, paused: Paused) -> None:
+    """Put the run down until somebody decides. Raises `_Waits` or `Lost`; returns if it is to be stopped."""
+    await _until_all_is_said(live, owner)
+    if live.stopped_by is not None:
+        return
+    live.is_ending = True  # the writer leaves its log alone now
+    await owner.until_flushed()
+    calls = paused.calls
+    batch = live.take()
+    plan = pausing.pause_of(live, batch, outcome, paused.state, calls)
+    status = await _patiently(live, partial(owner.call, pausing.pause, plan))
+    if not status:
+        raise Lost
+    if status == Run.Status.RUNNING:
+        if batch is not None:
+            live.give_back(batch)
+        live.is_ending = False
+        live.stop("user")
+        return
+    live.confirm(float("inf"))
+    for event in plan.news:
+        live.emit(event)
+    raise _Waits(status == Run.Status.QUEUED)
 
 
-class _Writer:
-    """The engine's events, said in the log's words: parts get their index here."""
-
-    def __init__(self, live: LiveRun, outcome: Outcome) -> None:
-        self.invalid = ""
-        self._live = live
-        self._outcome = outcome
-        self._open = ""  # the kind of the last part, where it can still grow
-        self._part = live.state.next_part - 1  # counted here: the state does not know what is held back
-        self._since = 0.0
-
-    def write(self, event: engine.Event) -> None:
-        emit = self._live.emit
-        match event:
-            case engine.TextDelta(text) | engine.RefusalDelta(text):
-                emit(Text(self._part if self._open == "text" else self._new("text"), text))
-            case engine.ToolCallDelta(id, text):
-                emit(ToolArguments(id, text))
-            case engine.ReasoningDelta(text):
-                part = self._part if self._open == "reasoning" else self._new("reasoning")
-                emit(Reasoning(part, text, round((time.monotonic() - self._since) * 1000)))
-            case engine.ReplyStarted(id, model):
-                self._outcome.generation_id = id
-                emit(StepStarted(self._new("step"), model=model or None))
-            case engine.ToolCallStarted(id, name):
-                emit(ToolStarted(self._new("call"), id, name))
-            case engine.ToolCallReady(id, _, arguments):
-                emit(ToolReady(id, arguments))
-            case engine.ToolCallInvalid(id, _, raw, message):
-                self.invalid = message
-                emit(ToolInvalid(id, raw, message))
-            case engine.ReplyFinished():
-                self._outcome.reply = event
-            case _:
-                pass
-
-    def _new(self, kind: str) -> int:
-        self._open = kind
-        self._part += 1
-        self._since = time.monotonic()
-        return self._part
+async def _patiently(live: LiveRun, attempt: Callable[[], Awaitable[Result]]) -> Result:
+    """Try again while the database is away, as long as the lease may stand."""
+    until = time.monotonic() + get_settings().LEASE
+    pauses = iter(PAUSES)
+    while True:
+        try:
+            return await attempt()
+        except LOST_DATABASE:
+            log.exception("what became of run %s could not be written", live.run)
+            if time.monotonic() > until:
+                raise
+            await asyncio.sleep(next(pauses, PAUSES[-1]))
 
 
-async def _to_its_end(commit: Coroutine[Any, Any, LastEvent]) -> LastEvent:
+async def _to_its_end(commit: Coroutine[Any, Any, Result]) -> Result:
     """Await a commit that no cancelling cuts short: an answer that is whole must not end as a lost one."""
     task = asyncio.ensure_future(commit)
     while not task.done():
@@ -287,26 +264,16 @@ async def _commit_end(live: LiveRun, outcome: Outcome, last: LastEvent, owner: W
     """
     await _until_all_is_said(live, owner)
     live.is_ending = True
-    until = time.monotonic() + get_settings().LEASE
-    pauses = iter(PAUSES)
-    while True:
-        try:
-            await _write_end(live, outcome, last, owner)
-        except LOST_DATABASE:
-            log.exception("the end of run %s could not be written", live.run)
-            if time.monotonic() > until:
-                raise
-            await asyncio.sleep(next(pauses, PAUSES[-1]))
-        except Lost:
-            raise
-        except Exception:
-            log.exception("the end of run %s could not be written", live.run)
-            last = Failed("provider", not_stored(), True)
-            await _write_end(live, Outcome(), last, owner, parts=[])
-            outcome.is_lost = True
-            return last
-        else:
-            return last
+    try:
+        await _patiently(live, partial(_write_end, live, outcome, last, owner))
+    except (Lost, *LOST_DATABASE):
+        raise
+    except Exception:
+        log.exception("the end of run %s could not be written", live.run)
+        last = Failed("provider", not_stored(), True)
+        await _write_end(live, Outcome(), last, owner, parts=[])
+        outcome.is_lost = True
+    return last
 
 
 async def _show_row(live: LiveRun) -> None:

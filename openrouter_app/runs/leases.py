@@ -18,7 +18,7 @@ from django.db import connections, router, transaction
 from django.db.models import DateTimeField, ExpressionWrapper, F, Q
 from django.db.models.functions import Coalesce, Now
 
-from ..models import Run, RunEvent
+from ..models import Run, RunEvent, ToolCall
 from .live import Batch
 from .log import encode
 
@@ -134,7 +134,18 @@ def end(pk: int, fence: int, status: str, fields: dict[str, Any]) -> bool:
         ended = Run.objects.filter(pk=pk, fence=fence, status=status).update(lease_until=None, **fields)
         if ended:
             RunEvent.objects.filter(run_id=pk).delete()
+            if fields["status"] != Run.Status.DONE:
+                _leave_calls(pk)
     return bool(ended)
+
+
+def _leave_calls(pk: int) -> None:
+    """Of a call that was running nobody knows how far it came; others will not run any more."""
+    calls = ToolCall.objects.filter(run_id=pk)
+    calls.filter(status=ToolCall.Status.RUNNING).update(status=ToolCall.Status.INTERRUPTED, ended=Now())
+    calls.filter(status__in=[ToolCall.Status.WAITING, ToolCall.Status.APPROVED]).update(
+        status=ToolCall.Status.CANCELLED, ended=Now()
+    )
 
 
 def close_connections() -> None:

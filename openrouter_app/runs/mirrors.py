@@ -35,6 +35,8 @@ class Mirror(Replica):
         self.watchers = 0
         self.is_read = asyncio.Event()
         """Set once it knows as much as the log did."""
+        self.is_handed_over = False
+        """It is executed on this loop now: followers get it from there."""
         self._owner = ""
         self._wake = asyncio.Event()
         self._heard = 0.0
@@ -47,6 +49,12 @@ class Mirror(Replica):
         super().receive(frame)
         if self.needs_reading or self.is_final:
             self._wake.set()
+
+    def hand_over(self) -> None:
+        """Let its followers go to where the run is now."""
+        self.is_handed_over = True
+        self.move()
+        self._wake.set()
 
     def close(self) -> None:
         """Nobody follows it any more."""
@@ -109,8 +117,17 @@ _mirrors: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[UUID, Mirror
 )
 
 
+def hand_over(run: UUID) -> None:
+    """The run is executed on this loop from now on."""
+    if (mirror := _mirrors.get(asyncio.get_running_loop(), {}).pop(run, None)) is not None:
+        mirror.hand_over()
+
+
 async def updates_elsewhere(run: UUID, turn: Turn | None = None) -> AsyncGenerator[Update, None]:
-    """A snapshot, then what happens, until the run has ended. Raises `Refused` where it is gone."""
+    """A snapshot, then what happens, until the run has ended or is executed on this loop.
+
+    Raises `Refused` where it is gone.
+    """
     mirrors = _mirrors.setdefault(asyncio.get_running_loop(), {})
     mirror = mirrors.get(run)
     if mirror is None:
@@ -125,7 +142,7 @@ async def updates_elsewhere(run: UUID, turn: Turn | None = None) -> AsyncGenerat
             async for update in updates:
                 yield update
                 del update
-        if mirror.has_moved:
+        if mirror.has_moved and not mirror.is_handed_over:
             raise gone()
     finally:
         mirror.watchers -= 1

@@ -6,7 +6,6 @@ What the log has of them is kept: it is folded into the row, which then says ``i
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from uuid import UUID
 
@@ -14,8 +13,6 @@ from django.db import DatabaseError, transaction
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from ..conf import get_settings
-from ..database import in_database_thread
 from ..models import Run
 from . import reports
 from .endings import Outcome, fields_at_end
@@ -60,7 +57,7 @@ def _verdict(row: Run) -> LastEvent:
 
 def close_with(row: Run, last: LastEvent) -> bool:
     """End a run that no process executes: what its log has is kept. False where it has moved on."""
-    state = RunState(chain="", version=None, input={})
+    state = RunState()
     seq = 0
     try:
         for _after, reached, events in events_of(row.uuid):
@@ -73,13 +70,3 @@ def close_with(row: Run, last: LastEvent) -> bool:
         # It has to end all the same: otherwise every look would fail at it, and reach no other run.
         log.exception("the log of run %s makes no sense after event %d", row.uuid, seq)
     return end(row.pk, row.fence, row.status, fields_at_end(state, seq + 1, last, Outcome()))
-
-
-async def reap_for_ever() -> None:
-    """Look every ``REAP_INTERVAL`` seconds, at once to begin with, until cancelled."""
-    while True:
-        try:
-            await in_database_thread(reap)()
-        except Exception:
-            log.exception("runs that were given up could not be looked for")
-        await asyncio.sleep(get_settings().REAP_INTERVAL)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from uuid import UUID
 
 from django.utils.translation import gettext as _
 
@@ -14,13 +15,17 @@ class Refused(OpenRouterError):
 
     Codes: ``not_found`` (also for what is somebody else's), ``forbidden``, ``unpublished``,
     ``invalid_input`` (``details`` may name ``variables`` or ``options``), ``limit`` and ``busy``
-    (``details`` may have ``retry_after``, seconds).
+    (``details`` may have ``retry_after``, seconds; ``run`` is the one that a conversation is busy with),
+    ``decided`` and ``expired`` of decisions that come too late.
     """
 
-    def __init__(self, code: str, message: str, details: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self, code: str, message: str, details: dict[str, Any] | None = None, *, run: UUID | None = None
+    ) -> None:
         super().__init__(message)
         self.code = code
         self.details = details
+        self.run = run
 
 
 def gone() -> Refused:

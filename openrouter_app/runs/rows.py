@@ -10,6 +10,7 @@ import msgspec
 from django.db.models import BooleanField, ExpressionWrapper
 
 from ..models import Run, RunEvent
+from .conversing import PLACE, about_run
 from .events import Event
 from .leases import GIVEN_UP
 from .live import Snapshot
@@ -63,7 +64,7 @@ def events_of(run: UUID, after: int = 0) -> Iterator[Row]:
 
 def parts_so_far(run: UUID) -> list[dict[str, Any]]:
     """The parts of a run that has not ended, as far as its log goes."""
-    state = RunState(chain="", version=None, input={})
+    state = RunState()
     for _after, _seq, events in events_of(run):
         for event in events:
             state.apply(event)
@@ -72,28 +73,26 @@ def parts_so_far(run: UUID) -> list[dict[str, Any]]:
 
 def new_state_of(run: UUID) -> Callable[[], RunState] | None:
     """What makes the run's state at seq 0; None where there is no row."""
-    row = Run.objects.filter(uuid=run).values_list("chain__slug", "version__number", "input").first()
+    row = Run.objects.select_related("chain", "version", *PLACE).filter(uuid=run).first()
     if row is None:
         return None
-    chain, version, given = row
-    return lambda: RunState(chain=chain, version=version, input=given)
+    chain, version, given, place = row.chain.slug, row.version.number, row.input, about_run(row)
+    return lambda: RunState(chain=chain, version=version, input=given, about=place)
 
 
 def snapshot_of_row(run: UUID) -> Snapshot | None:
     """The state the row of a run holds that has ended, None where the row is gone."""
-    row = Run.objects.select_related("chain", "version").filter(uuid=run).first()
+    row = Run.objects.select_related("chain", "version", *PLACE).filter(uuid=run).first()
     return None if row is None else Snapshot(row.uuid, row.last_seq, state_of_row(row))
 
 
 def state_of_row(row: Run) -> dict[str, Any]:
-    """The protocol's state of a run that has ended; its chain and its version are read."""
+    """The protocol's state of a run that has ended; its chain, its version and its place are read."""
     state: dict[str, Any] = {
         "status": row.status,
         "chain": row.chain.slug,
         "version": row.version.number,
-        "conversation": None,
-        "message": None,
-        "parent": None,
+        **about_run(row),
         "input": row.input,
         "parts": row.parts,
     }

@@ -8,7 +8,7 @@ nothing while it streams.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 import msgspec
@@ -17,14 +17,18 @@ from django.db import IntegrityError, transaction
 from django.utils.translation import gettext as _
 
 from ..conf import get_settings
+from ..conversations.history import history_before
 from ..engine.chat_prompts import MessagesPlaceholder, format_rows, prompt_row
 from ..engine.errors import OpenRouterError
 from ..engine.messages import Message
-from ..models import DEFAULT_LABEL, Chain, ChainVersion, Owner, Run
+from ..models import DEFAULT_LABEL, Chain, ChainVersion, Owner, Run, ToolCall, ToolSpec
 from ..models.prompts import saved_row
+from .conversing import PLACE, about_run, turn_of
+from .events import Event
 from .leases import database_time
 from .limits import check_limits
 from .refusals import Refused
+from .rows import events_of
 
 MAX_CLIENT_ID = 64
 
@@ -41,14 +45,20 @@ class Start(msgspec.Struct, frozen=True):
     origin: str = Run.Origin.PYTHON
     may_wait: float | None = None
     """Seconds after which a run that nobody has taken up is given up."""
+    conversation: UUID | Literal["new"] | None = None
+    """Where it is said; `NEW` makes one."""
+    parent: UUID | msgspec.UnsetType | None = msgspec.UNSET
+    """The message it comes after: unset the newest, None at the beginning, an answer for a new question
+    there, a question (without ``input``) for a new answer to it."""
 
 
 class Prepared(msgspec.Struct, frozen=True):
-    """A queued run, and all that is needed to execute it."""
+    """A queued run, and all that is needed to execute it: from its beginning, or from where it waited."""
 
     run: UUID
     pk: int
     fence: int
+    owner: Owner
     origin: str
     chain: str
     version: int | None
@@ -56,6 +66,18 @@ class Prepared(msgspec.Struct, frozen=True):
     body: dict[str, Any]
     messages: tuple[Message, ...]
     options: dict[str, Any]
+    about: dict[str, Any]
+    """Its place in a conversation, as its state has it."""
+    approvals: dict[str, str] = {}
+    """Who has to allow calls, by tool, as it is set now."""
+    loop: str = ""
+    """What it goes on from where it waited: an `engine.loops.LoopState`."""
+    decisions: dict[str, tuple[bool, str]] = {}
+    """What people said meanwhile, by call: whether it may run, and why not."""
+    said: list[Event] = []
+    """What its log has."""
+    seq: int = 0
+    spent_ms: int = 0
 
 
 def prepare(start: Start, run: UUID, process: str = "") -> Prepared | UUID:
@@ -80,12 +102,41 @@ def prepare(start: Start, run: UUID, process: str = "") -> Prepared | UUID:
     user = get_user_model().objects.filter(pk=owner.user_id).first() if owner.user_id is not None else None
     _check_access(chain, owner, user)
     version, label = _version(chain, start.version, user if not owner.is_system else None, owner)
-    values = _input(version.body, start.input)
     options = _options(version.body, start.options, owner)
     try:
-        messages = _messages(version.body, values)
-    except OpenRouterError as error:
-        raise Refused("invalid_input", error.message) from error
+        with transaction.atomic():
+            check_limits(owner, chain)
+            row = _made(start, run, process, chain, version, label, options)
+    except IntegrityError:
+        # The same start came twice at once, or was made before its connection was lost.
+        if (earlier := _earlier(start)) or Run.objects.filter(uuid=run).exists():
+            return _ours(earlier or run, run)
+        raise
+    return row
+
+
+def _made(
+    start: Start,
+    run: UUID,
+    process: str,
+    chain: Chain,
+    version: ChainVersion,
+    label: str,
+    options: dict[str, Any],
+) -> Prepared:
+    """The rows, in the caller's transaction."""
+    owner = start.owner
+    turn, given = None, start.input
+    if start.conversation is not None:
+        turn = turn_of(owner, chain, start.conversation, start.parent)
+        given = turn.input(given)
+    elif start.parent is not msgspec.UNSET:
+        raise Refused("invalid_input", _("Say which conversation the message belongs to."))
+    values = _input(version.body, given)
+    answer, left_out = None, 0
+    history: tuple[Message, ...] = ()
+    if turn is not None:
+        answer, (history, left_out) = turn.ask(given, version.body)
     row = Run(
         uuid=run,
         user_id=owner.user_id,
@@ -95,20 +146,16 @@ def prepare(start: Start, run: UUID, process: str = "") -> Prepared | UUID:
         chain=chain,
         version=version,
         label=label,
-        input=dict(start.input),
+        conversation=None if turn is None else turn.conversation,
+        message=answer,
+        left_out=left_out,
+        input=dict(given),
         options=options,
         owner_process=process,
         deadline=database_time(start.may_wait or get_settings().QUEUE_TIMEOUT + get_settings().LEASE),
     )
-    try:
-        with transaction.atomic():
-            check_limits(owner, chain)
-            row.save(force_insert=True)
-    except IntegrityError:
-        # The same start came twice at once, or was made before its connection was lost.
-        if (earlier := _earlier(start)) or Run.objects.filter(uuid=run).exists():
-            return _ours(earlier or run, run)
-        raise
+    messages = _messages(version.body, values, history)  # before it is stored: it may be refused
+    row.save(force_insert=True)
     return _prepared(row, messages)
 
 
@@ -119,28 +166,64 @@ def _ours(found: UUID, run: UUID) -> Prepared | UUID:
 
 def prepare_stored(run: UUID) -> Prepared | None:
     """All that is needed to execute a run whose row was made earlier; None where it is not queued."""
-    row = Run.objects.select_related("chain", "version").filter(uuid=run, status=Run.Status.QUEUED).first()
+    rows = Run.objects.select_related("chain", "version", *PLACE)
+    row = rows.filter(uuid=run, status=Run.Status.QUEUED).first()
     if row is None:
         return None
-    return _prepared(row, _messages(row.version.body, _input(row.version.body, row.input)))
+    if "loop" in row.private:
+        return _resumed(row)
+    values = _input(row.version.body, row.input)
+    history: tuple[Message, ...] = ()
+    if row.message is not None and row.message.parent is not None:
+        history, _left_out = history_before(row.message.parent, row.version.body)
+    return _prepared(row, _messages(row.version.body, values, history))
 
 
-def _messages(body: Mapping[str, Any], values: Mapping[str, Any]) -> tuple[Message, ...]:
-    return format_rows((prompt_row(role, text) for role, text in body["messages"]), values)
+def _resumed(row: Run) -> Prepared:
+    """A run that waited, with what was decided and what its log has."""
+    decided = row.tool_calls.filter(status__in=[ToolCall.Status.APPROVED, ToolCall.Status.DENIED])
+    rows = list(events_of(row.uuid))
+    return msgspec.structs.replace(
+        _prepared(row, ()),
+        loop=row.private["loop"],
+        decisions={call.call: (call.status == ToolCall.Status.APPROVED, call.reason) for call in decided},
+        said=[event for _after, _seq, events in rows for event in events],
+        seq=rows[-1][1] if rows else 0,
+        spent_ms=row.private.get("ms", 0),
+    )
+
+
+def _messages(
+    body: Mapping[str, Any], values: Mapping[str, Any], history: tuple[Message, ...] = ()
+) -> tuple[Message, ...]:
+    """The prompt with its values; the history stands where the prompt has its first placeholder."""
+    rows = [prompt_row(role, text) for role, text in body["messages"]]
+    taken = next((row.variable for row in rows if isinstance(row, MessagesPlaceholder)), None)
+    try:
+        return format_rows(rows, values if taken is None else {**values, taken: list(history)})
+    except OpenRouterError as error:
+        raise Refused("invalid_input", error.message) from error
 
 
 def _prepared(run: Run, messages: tuple[Message, ...]) -> Prepared:
+    body = run.version.body
+    approvals: dict[str, str] = {}
+    if names := [tool["name"] for tool in body["tools"] if tool.get("handler")]:
+        approvals = dict(ToolSpec.objects.filter(name__in=names).values_list("name", "approval"))
     return Prepared(
         run=run.uuid,
         pk=run.pk,
         fence=run.fence,
+        owner=run.owner,
         origin=run.origin,
         chain=run.chain.slug,
         version=run.version.number,
         input=run.input,
-        body=run.version.body,
+        body=body,
         messages=messages,
         options=run.options,
+        about=about_run(run),
+        approvals=approvals,
     )
 
 
@@ -212,12 +295,19 @@ def _input(body: Mapping[str, Any], given: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _options(body: Mapping[str, Any], given: Mapping[str, Any], owner: Owner) -> dict[str, Any]:
-    allowed = body["client_options"]
+    allowed = [*body["client_options"], *(["model"] if body.get("client_models") else [])]
     if not owner.is_system and (refused := [name for name in given if name not in allowed]):
         named = [name[:100] for name in refused[:10]]
         raise Refused(
             "invalid_input",
             _("This chain does not let you set: %s.") % ", ".join(named),
             {"options": named},
+        )
+    models = body.get("client_models")
+    if models and not owner.is_system and given.get("model", models[0]) not in (*models, body["model"]):
+        raise Refused(
+            "invalid_input",
+            _("This chain does not let you choose that model. Choose one of: %s.") % ", ".join(models),
+            {"options": ["model"]},
         )
     return dict(given)

@@ -40,6 +40,24 @@ from .events import (
 FINAL = frozenset({"done", "stopped", "failed", "interrupted"})
 _UNFINISHED_CALLS = frozenset({"writing", "waiting", "approved", "running"})
 
+_NOTHING: Mapping[str, str] = {}
+
+
+def about(
+    conversation: Any = None, message: Any = None, parent: Any = None, left_out: int = 0
+) -> dict[str, Any]:
+    """A run's place in a conversation, as its state has it: ids, and how many earlier messages the model
+    was not given.
+    """
+    place: dict[str, Any] = {
+        name: None if id is None else str(id)
+        for name, id in (("conversation", conversation), ("message", message), ("parent", parent))
+    }
+    return {**place, "left_out": left_out} if left_out else place
+
+
+_NO_CONVERSATION = about()
+
 PageEvent = dict[str, Any]
 """An event as it stands in a ``run.events`` frame: its ``type`` first."""
 
@@ -106,11 +124,20 @@ class _Fixed:
 class RunState:
     """A run as a page sees it: ``status``, ``parts`` and the rest of the protocol's ``state``."""
 
-    def __init__(self, *, chain: str, version: int | None, input: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        *,
+        chain: str = "",
+        version: int | None = None,
+        input: Mapping[str, str] = _NOTHING,
+        about: Mapping[str, Any] = _NO_CONVERSATION,
+    ) -> None:
         self.status = "queued"
         self.chain = chain
         self.version = version
         self.input = dict(input)
+        self.about = about
+        """Its place in a conversation: `about`."""
         self.usage: PageEvent | None = None
         self.reason: str | None = None
         self.error: dict[str, Any] | None = None
@@ -151,8 +178,8 @@ class RunState:
                 self._calls[call].settle(status="ready", arguments=arguments)
             case ToolInvalid(call, raw, message):
                 self._calls[call].settle(status="invalid", raw=raw, message=message)
-            case ToolApproval(call, expires):
-                self._calls[call].settle(status="waiting", expires=expires)
+            case ToolApproval(call, expires, approval):
+                self._calls[call].settle(status="waiting", expires=expires, approval=approval)
             case ToolDecided(call, approve, reason):
                 settled = {"status": "approved" if approve else "denied"}
                 self._calls[call].settle(**settled, **({"reason": reason} if reason is not None else {}))
@@ -192,8 +219,18 @@ class RunState:
         return parts
 
     def text(self) -> str:
-        """All text parts joined: the answer without its tools and its reasoning."""
-        return "".join(part["text"] for part in self.parts() if part["type"] == "text")
+        """The text parts of the last step joined: the answer without its tools and its reasoning."""
+        texts: list[str] = []
+        for part in reversed(self._parts):
+            if isinstance(part, _Growing) and part.fields["type"] == "text":
+                texts.append(part.shown()["text"])
+            elif isinstance(part, _Fixed) and part.fields.get("type") == "step":
+                break
+        return "".join(reversed(texts))
+
+    def is_waiting_for(self, call: str) -> bool:
+        """Whether a page was told that a person is to decide about this call."""
+        return call in self._calls and self._calls[call].fields["status"] == "waiting"
 
     def calls(self) -> list[dict[str, Any]]:
         """The calls that are written and valid, as ``{name, arguments}``: a tools chain's output."""
@@ -209,9 +246,7 @@ class RunState:
             "status": self.status,
             "chain": self.chain,
             "version": self.version,
-            "conversation": None,
-            "message": None,
-            "parent": None,
+            **self.about,
             "input": self.input,
             "parts": self.parts(),
         }

@@ -104,6 +104,11 @@ class Writer:
         if self._runs:
             self._task = asyncio.create_task(self._work(), name="openrouter log")
 
+    async def until_flushed(self) -> None:
+        """Wait for a flush that is under way: what it took is written then, or given back."""
+        async with self._one_at_a_time:
+            pass
+
     async def flush(self) -> None:
         """Write what is new and look at every row; what fails comes again the next time."""
         async with self._one_at_a_time:

@@ -330,7 +330,8 @@ def _run(call: ToolCall, tool: Tool[..., Any], named: dict[str, Any], due: float
     ends = due if tool.timeout is None else min(due, begun + tool.timeout)
     run = _awaited if tool.is_async else _called
     try:
-        said = yield Invoke(run, tool, named, timeout=_left(ends), keep_late=True)
+        first = (call,) if tool.takes_call else ()
+        said = yield Invoke(run, tool, first, named, timeout=_left(ends), keep_late=True)
         if not isinstance(said, _Said):
             if said is None or isinstance(said, (str, int, float)):
                 said = _told(tool, said)
@@ -352,19 +353,19 @@ def _run(call: ToolCall, tool: Tool[..., Any], named: dict[str, Any], due: float
 # error of the driver's.
 
 
-def _called(tool: Tool[..., Any], named: dict[str, Any]) -> Any:
+def _called(tool: Tool[..., Any], first: tuple[ToolCall, ...], named: dict[str, Any]) -> Any:
     """The function's result as the model is told it, or what is to be awaited for it."""
     try:
-        value = tool.function(**named)
+        value = tool.function(*first, **named)
     except (Exception, SystemExit) as error:
         return _failure(tool, error)
     return value if inspect.isawaitable(value) else _told(tool, value)
 
 
-async def _awaited(tool: Tool[..., Any], named: dict[str, Any]) -> Any:
+async def _awaited(tool: Tool[..., Any], first: tuple[ToolCall, ...], named: dict[str, Any]) -> Any:
     """The async function's result."""
     try:
-        return await tool.function(**named)
+        return await tool.function(*first, **named)
     except (Exception, SystemExit) as error:
         return _failure(tool, error)
 

@@ -1,0 +1,320 @@
+"""Tools that act: a run's calls become rows, then handlers run, then their results are stored and said.
+
+A call's row is committed as ``running`` under the run's fence before its handler starts, and the
+result of a plain handler in the same transaction as what the handler changed. So a call is done once
+or not at all; only what an ``async`` handler did outside is unknown when its process dies half-way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import threading
+from collections.abc import Mapping
+from contextlib import nullcontext
+from functools import partial
+from typing import Any, NamedTuple, NoReturn
+from uuid import UUID
+
+import msgspec
+from django.contrib.auth import get_user_model
+from django.contrib.auth.models import AnonymousUser
+from django.db import transaction
+from django.db.models import QuerySet
+from django.db.models.functions import Now
+from django.utils import timezone
+
+from .. import tool_handlers
+from ..database import LOST_DATABASE, in_database_thread
+from ..engine.errors import ToolError
+from ..engine.loops import LoopState, ToolFinished
+from ..engine.messages import ToolCall as EngineCall
+from ..engine.messages import text_of
+from ..engine.signatures import keyword_arguments
+from ..engine.threads import run_in_thread
+from ..engine.tools import Tool, ToolSpec, result_text
+from ..models import Owner, Run, ToolCall
+from ..models.tool_calls import arguments_hash
+from ..models.tools import Approval
+from ..tool_handlers import Handler, ToolContext
+from .events import ToolDecided, ToolResult, ToolRunning
+from .live import LiveRun
+from .starting import Prepared
+from .writer import Writer
+
+log = logging.getLogger("openrouter_app.tools")
+
+MOST_SHOWN = 20_000
+"""Characters of a result that a page is given; the model gets more."""
+_STRICTNESS = (Approval.NONE, Approval.OWNER, Approval.STAFF)
+
+
+def acts(body: Mapping[str, Any]) -> bool:
+    """Whether some of a version's tools have a handler that is to run."""
+    return body["parser"] == "text" and any(tool.get("handler") for tool in body["tools"])
+
+
+def arguments_text(call: EngineCall) -> str:
+    """A call's arguments as they are stored, hashed and approved: ASCII, members in their order."""
+    return json.dumps(call.arguments, separators=(",", ":"))
+
+
+class _Result(NamedTuple):
+    """What came of a handler: for the page, and for the model."""
+
+    output: Any
+    text: str
+
+
+class _GivenUp(Exception):
+    """Nobody waits for this handler any more: what it changed is taken back."""
+
+
+class Acting:
+    """The tools of one run, as the engine's loop calls them."""
+
+    def __init__(self, live: LiveRun, prepared: Prepared, owner: Writer) -> None:
+        self._live = live
+        self._prepared = prepared
+        self._owner = owner
+        self._approvals = {
+            tool["name"]: stricter(tool.get("approval"), prepared.approvals.get(tool["name"]))
+            for tool in prepared.body["tools"]
+        }
+        self._with_handler = {tool["name"] for tool in prepared.body["tools"] if tool.get("handler")}
+        self._rows: dict[str, UUID] = {}
+        self._said: set[str] = set()
+        self.tools = [self._tool(tool) for tool in prepared.body["tools"]]
+
+    def begin(self) -> LoopState:
+        """Where the loop begins, or goes on from: what people decided is said first."""
+        if not self._prepared.loop:
+            return LoopState(messages=self._prepared.messages)
+        state = LoopState.load(self._prepared.loop)
+        for call in state.pending:
+            decision = self._prepared.decisions.get(call.id)
+            if decision is None:
+                continue
+            approved, reason = decision
+            state = state.approve(call.id) if approved else state.deny(call.id, reason=reason)
+            self._live.emit(ToolDecided(call.id, approved, reason or None))
+            if not approved:
+                self._said.add(call.id)  # ``denied`` says it all
+        return state
+
+    def decidable(self, pending: tuple[EngineCall, ...]) -> list[tuple[EngineCall, str]]:
+        """Of the calls that the loop could not run, those that a person decides on, and who."""
+        return [
+            (call, self._approvals.get(call.name, Approval.OWNER))
+            for call in pending
+            if call.name in self._with_handler
+        ]
+
+    def refused(self, results: tuple[ToolFinished, ...]) -> None:
+        """These calls are no JSON: the page knows."""
+        self._said.update(result.id for result in results)
+
+    async def finished(self, item: ToolFinished) -> None:
+        """The loop has a result for a call: where its handler did not say so itself, it went wrong."""
+        if item.id in self._said:
+            return
+        self._said.add(item.id)
+        error = text_of(item.content)
+        if (key := self._rows.get(item.id)) is not None:
+            try:
+                await self._owner.call(fail, key, error)
+            except LOST_DATABASE:
+                log.exception("that call %s failed could not be written", key)
+        self._live.emit(ToolResult(item.id, error=error))
+
+    def _tool(self, tool: Mapping[str, Any]) -> Tool[..., Any]:
+        spec = ToolSpec(tool["name"], tool["description"], tool["schema"], tool["strict"])
+        if not tool.get("handler"):
+            # The loop ends where such a call is pending: the call itself is the answer.
+            return Tool(spec, _not_run, needs_approval=True, timeout=None)
+        return Tool(
+            spec,
+            partial(self._act, tool),
+            needs_approval=self._approvals[tool["name"]] != Approval.NONE,
+            timeout=None,  # kept here, where it is known whether the handler made it after all
+            parallel=bool(tool.get("parallel")),
+            takes_call=True,
+        )
+
+    async def _act(self, tool: Mapping[str, Any], call: EngineCall, /, **arguments: Any) -> str:
+        """One call: its row, its handler, its result. What the model is told."""
+        handler = tool_handlers.find(tool["handler"])
+        if handler is None:
+            log.error("the tool %s has no handler %r any more", call.name, tool["handler"])
+            raise ToolError("This tool is out of order.")
+        needs = self._approvals[call.name] != Approval.NONE
+        begun = partial(begin_call, self._live.pk, self._fence, call, needs_approval=needs)
+        key = await self._owner.call(begun)
+        if key is None:
+            await self._lose()
+        self._rows[call.id] = key
+        self._live.emit(ToolRunning(call.id))
+        result = await self._result(tool, handler, key, arguments)
+        self._said.add(call.id)
+        self._live.emit(
+            ToolResult(call.id, output=result.output if tool.get("result_public", True) else None)
+        )
+        return result.text
+
+    async def _result(
+        self, tool: Mapping[str, Any], handler: Handler, key: UUID, arguments: dict[str, Any]
+    ) -> _Result:
+        given_up = threading.Event()
+        try:
+            async with asyncio.timeout(tool["timeout"]):
+                if handler.is_async:
+                    return await self._awaited(handler, key, arguments)
+                made: _Result = await run_in_thread(self._called, handler, key, arguments, given_up)
+                return made
+        except TimeoutError:
+            given_up.set()
+            error = f"The tool took longer than {tool['timeout']:g} seconds."
+            if (late := await self._owner.call(fail, key, error)) is not None:
+                return late  # it made it in that very moment
+            raise ToolError(error) from None
+        except _GivenUp:
+            await self._lose()
+        except asyncio.CancelledError:
+            given_up.set()
+            raise
+
+    @property
+    def _fence(self) -> int:
+        assert self._live.fence is not None  # noqa: S101 - what acts was claimed
+        return self._live.fence
+
+    async def _lose(self) -> NoReturn:
+        """The run is somebody else's: nothing more may happen here. The loop is cancelled at once."""
+        self._live.lose()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    def _called(
+        self, handler: Handler, key: UUID, arguments: dict[str, Any], given_up: threading.Event
+    ) -> _Result:
+        """A plain handler, in its transaction, and its result in the same one."""
+        with transaction.atomic() if handler.atomic else nullcontext():
+            context = self._context(handler, key)
+            value = handler.function(context, **_named(handler, context, arguments))
+            result = result_of(value)
+            if given_up.is_set() or not store(self._live.pk, self._fence, key, result):
+                raise _GivenUp
+        return result
+
+    async def _awaited(self, handler: Handler, key: UUID, arguments: dict[str, Any]) -> _Result:
+        context = await in_database_thread(self._context)(handler, key)
+        value = await handler.function(context, **_named(handler, context, arguments))
+        result = await in_database_thread(result_of)(value)
+        if not await self._owner.call(store, self._live.pk, self._fence, key, result):
+            raise _GivenUp
+        return result
+
+    def _context(self, handler: Handler, key: UUID) -> ToolContext:
+        """On whose behalf: read now, so that whoever lost a permission meanwhile has lost it."""
+        owner: Owner = self._prepared.owner
+        user: Any = AnonymousUser()
+        if owner.user_id is not None:
+            user = get_user_model()._default_manager.filter(pk=owner.user_id).first()
+            if user is None or not user.is_active:
+                raise ToolError("The account this was asked for is switched off.")
+        if handler.permission is not None and not owner.is_system and not user.has_perm(handler.permission):
+            raise ToolError("The person who asked is not allowed to do this.")
+        conversation = self._prepared.about["conversation"]
+        return ToolContext(
+            user=user,
+            key=key,
+            run=self._live.run,
+            visitor=owner.visitor,
+            conversation=UUID(conversation) if conversation else None,
+        )
+
+
+def stricter(one: str | None, other: str | None) -> str:
+    """Of who has to allow a call as it was published and as it is set now, the stricter."""
+    ranks = [_STRICTNESS.index(Approval(value)) for value in (one, other) if value]
+    return _STRICTNESS[max(ranks, default=0)]
+
+
+def _not_run() -> NoReturn:
+    raise ToolError("This tool is not run.")
+
+
+def _named(handler: Handler, context: ToolContext, arguments: dict[str, Any]) -> dict[str, Any]:
+    return keyword_arguments(partial(handler.function, context), arguments)
+
+
+def result_of(value: Any) -> _Result:
+    """A handler's result as JSON for the page, and as text for the model. Raises TypeError for neither."""
+    if isinstance(value, QuerySet):
+        value = list(value)
+    text = result_text(value)
+    if value is None or len(text) > MOST_SHOWN:
+        return _Result(text[:MOST_SHOWN] or None, text)
+    if isinstance(value, str):
+        return _Result(text, text)
+    try:
+        return _Result(msgspec.json.decode(text), text)
+    except msgspec.DecodeError:  # what has no JSON is told as its `str`
+        return _Result(text, text)
+
+
+# What the rows say, each in one short transaction.
+
+
+def begin_call(pk: int, fence: int, call: EngineCall, *, needs_approval: bool) -> UUID | None:
+    """Make or take the call's row: from now on it runs. None where the run is somebody else's.
+
+    Raises `ToolError` where nobody has allowed exactly this call, or it ran before.
+    """
+    arguments = arguments_text(call)
+    digest = arguments_hash(call.name, arguments)
+    with transaction.atomic():
+        if not _is_mine(pk, fence):
+            return None
+        row = ToolCall.objects.filter(run_id=pk, call=call.id).first()
+        if row is None and not needs_approval:
+            row = ToolCall.objects.create(
+                run_id=pk,
+                call=call.id,
+                name=call.name,
+                arguments=arguments,
+                hash=digest,
+                status=ToolCall.Status.RUNNING,
+                started=timezone.now(),
+            )
+            return row.uuid
+        approved = ToolCall.objects.filter(
+            run_id=pk, call=call.id, status=ToolCall.Status.APPROVED, name=call.name, hash=digest
+        )
+        if row is None or not approved.update(status=ToolCall.Status.RUNNING, started=Now()):
+            raise ToolError("Nobody has allowed this call.")
+        return row.uuid
+
+
+def store(pk: int, fence: int, key: UUID, result: _Result) -> bool:
+    """Store a result. False where the run is somebody else's, or the call was given up."""
+    with transaction.atomic():
+        if not _is_mine(pk, fence):
+            return False
+        running = ToolCall.objects.filter(uuid=key, status=ToolCall.Status.RUNNING)
+        return bool(running.update(status=ToolCall.Status.DONE, output=result.output, ended=Now()))
+
+
+def fail(key: UUID, error: str) -> _Result | None:
+    """Note that a call went wrong; where it has its result all the same, that."""
+    running = ToolCall.objects.filter(uuid=key, status=ToolCall.Status.RUNNING)
+    if running.update(status=ToolCall.Status.FAILED, error=error, ended=Now()):
+        return None
+    row = ToolCall.objects.filter(uuid=key, status=ToolCall.Status.DONE).first()
+    return None if row is None else _Result(row.output, result_text(row.output))
+
+
+def _is_mine(pk: int, fence: int) -> bool:
+    mine = Run.objects.select_for_update().filter(pk=pk, fence=fence, status=Run.Status.RUNNING)
+    return mine.values_list("pk", flat=True).first() is not None
