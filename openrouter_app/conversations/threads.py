@@ -164,4 +164,4 @@ def said(given: Any, variable: str) -> str:
         return ""
     if variable in given:
         return str(given[variable])
-    return "\n".join(str(value) for value in given.values())
+    return "\n\n".join(str(value) for value in given.values())
