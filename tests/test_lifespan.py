@@ -13,7 +13,7 @@ from asgiref.sync import sync_to_async
 from openrouter_app import runs
 from openrouter_app.lifespan import lifespan_application
 from openrouter_app.models import Owner, Run
-from openrouter_app.runs import Refused, Start, reaping, starting
+from openrouter_app.runs import Refused, Start, starting, tending
 from openrouter_app.runs.events import Started, StepStarted, Text
 from openrouter_app.runs.leases import database_time
 from openrouter_app.testing.scripts import Gate, Stall
@@ -97,7 +97,7 @@ async def test_runs_that_are_lost_later_are_found_too():
 
 
 async def test_reaper_goes_on_after_a_look_that_failed(monkeypatch, caplog):
-    reap, failures = reaping.reap, []
+    reap, failures = tending.reap, []
 
     def failing():
         if not failures:
@@ -105,7 +105,7 @@ async def test_reaper_goes_on_after_a_look_that_failed(monkeypatch, caplog):
             raise OSError("away")
         return reap()
 
-    monkeypatch.setattr(reaping, "reap", failing)
+    monkeypatch.setattr(tending, "reap", failing)
     run = await lost()
     async with served():
         await has_ended(run)

@@ -140,9 +140,8 @@ async def _claimed_in_turn(live: LiveRun, prepared: Prepared, outcome: Outcome, 
                 live.emit(Started(prepared.chain, prepared.version))
             reports.started(live)
             acting = Acting(live, prepared, owner) if acts(prepared.body) else None
-            last = await Generation(live, prepared, outcome, acting).run()
-            await _until_all_is_said(live, owner)  # what is held back belongs to the answer
-            return last
+            said = partial(_until_all_is_said, live, owner)
+            return await Generation(live, prepared, outcome, acting, said).run()
     except NoPlace:
         return Failed("busy", _("Too many answers are being written at the moment. Try again later."), True)
     except OpenRouterError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from typing import Any
 
@@ -67,7 +68,15 @@ def choice_of(body: dict[str, Any]) -> ToolChoice | None:
 class Generation:
     """The answer of one run, from its model or models to its last event."""
 
-    def __init__(self, live: LiveRun, prepared: Prepared, outcome: Outcome, acting: Acting | None) -> None:
+    def __init__(
+        self,
+        live: LiveRun,
+        prepared: Prepared,
+        outcome: Outcome,
+        acting: Acting | None,
+        until_all_is_said: Callable[[], Awaitable[None]],
+    ) -> None:
+        self._until_all_is_said = until_all_is_said
         self._live = live
         self._prepared = prepared
         self._outcome = outcome
@@ -83,6 +92,7 @@ class Generation:
         async with aclosing(stream) as events:
             async for event in events:
                 self._writer.write(event)
+        await self._until_all_is_said()  # what is held back belongs to the answer
         reply = self._outcome.reply
         assert reply is not None  # noqa: S101 - a stream that ends without it raises
         self._tell_usage(reply.usage or engine.Usage())
@@ -103,13 +113,13 @@ class Generation:
             forced = ToolLoop(model_of(self._prepared.body), acting.tools, max_steps=1, **limits)
             state = await self._drive(forced, state, acting)
             if state.reason != "steps":
-                return self._ended(state, acting)
+                return await self._ended(state, acting)
         if choice is not None and choice.type != "none":
             choice = ToolChoice.auto()
         loop = ToolLoop(
             model_of(self._prepared.body, choice), acting.tools, max_steps=settings.MAX_TOOL_STEPS, **limits
         )
-        return self._ended(await self._drive(loop, state, acting), acting)
+        return await self._ended(await self._drive(loop, state, acting), acting)
 
     async def _drive(self, loop: ToolLoop, state: LoopState, acting: Acting) -> LoopState:
         used = state.usage
@@ -128,7 +138,8 @@ class Generation:
                         self._writer.write(item)
         return state
 
-    def _ended(self, state: LoopState, acting: Acting) -> LastEvent:
+    async def _ended(self, state: LoopState, acting: Acting) -> LastEvent:
+        await self._until_all_is_said()
         match state.reason:
             case "finished":
                 return Finished(self._reason(), self._live.state.text())

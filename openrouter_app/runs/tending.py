@@ -18,12 +18,20 @@ log = logging.getLogger("openrouter_app.runs")
 async def reap_for_ever() -> None:
     """Look every ``REAP_INTERVAL`` seconds, at once to begin with, until cancelled."""
     while True:
-        for look in (in_database_thread(reap), in_database_thread(expire), _take_up_woken):
+        for look in (_reap, _expire, _take_up_woken):
             try:
                 await look()
             except Exception:
                 log.exception("runs that nobody has could not be looked for")
         await asyncio.sleep(get_settings().REAP_INTERVAL)
+
+
+async def _reap() -> None:
+    await in_database_thread(reap)()
+
+
+async def _expire() -> None:
+    await in_database_thread(expire)()
 
 
 async def _take_up_woken() -> None:
