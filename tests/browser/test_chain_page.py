@@ -16,7 +16,7 @@ from django.template.loader import render_to_string
 from django.utils import translation
 from playwright.sync_api import Browser, Page, WebSocketRoute, expect
 
-from openrouter_app.views import Field
+from openrouter_app.pages.fields import Field
 from project.csp import POLICY
 
 from .conftest import blank_page

@@ -9,7 +9,7 @@
 import { element } from "./element.js";
 import { parsePointer } from "./operations.js";
 import { partView } from "./part-views.js";
-import { advice } from "./problems.js";
+import { advice, complaint } from "./problems.js";
 import { usageLine } from "./usage-line.js";
 import { asText } from "./value-view.js";
 
@@ -27,15 +27,16 @@ export class AnswerView {
    * @param {Record<string, string>} input what was asked
    * @param {import("./strings.js").Strings} strings
    * @param {() => void} retry what "Try again" does
+   * @param {{log?: boolean}} [options] log: false where the answer stands in a log already
    */
-  constructor(run, input, strings, retry) {
+  constructor(run, input, strings, retry, { log = true } = {}) {
     this.run = run;
     this.input = input;
     this.strings = strings;
     this.retry = retry;
     this.status = element("span", { class: "openrouter-status" });
-    this.parts = element("div", { class: "openrouter-parts", role: "log", "aria-live": "off" });
-    this.parts.setAttribute("aria-label", strings.text("answer"));
+    const role = { role: "log", "aria-live": "off", "aria-label": strings.text("answer") };
+    this.parts = element("div", { class: "openrouter-parts", ...(log ? role : {}) });
     this.problem = element("div", { class: "openrouter-problem", role: "alert", hidden: "" });
     this.usage = element("footer", { class: "openrouter-usage" });
     this.element = element(
@@ -51,14 +52,34 @@ export class AnswerView {
   connect() {
     this.run.addEventListener("change", this.#note);
     this.run.addEventListener("stopping", this.#plan);
+    this.run.addEventListener("error", this.#complain);
+    this.parts.addEventListener("decide", this.#decide);
     this.#paint();
   }
 
   disconnect() {
     this.run.removeEventListener("change", this.#note);
     this.run.removeEventListener("stopping", this.#plan);
+    this.run.removeEventListener("error", this.#complain);
+    this.parts.removeEventListener("decide", this.#decide);
     cancelAnimationFrame(this.#frame);
+    this.#frame = 0;
   }
+
+  /** @param {Event} event */
+  #decide = (event) => {
+    const { call, approve, reason } = /** @type {CustomEvent} */ (event).detail;
+    this.run.decide(call, approve, reason);
+  };
+
+  /** What the server says of a call stands in its card. */
+  /** @param {Event} event */
+  #complain = (event) => {
+    const error = /** @type {CustomEvent} */ (event).detail;
+    const at = this.run.state.parts.findLastIndex((part) => part.type === "call" && part.call === error.call);
+    const view = /** @type {any} */ (this.#views[at]);
+    view?.complain?.(complaint(error, this.strings));
+  };
 
   /** @param {Event} event */
   #note = (event) => {

@@ -7,7 +7,8 @@ const root = document.querySelector("[data-openrouter-chain]");
 const config = JSON.parse(document.getElementById("openrouter-config")?.textContent ?? "null");
 
 if (root instanceof HTMLElement && config) {
-  const words = /** @type {HTMLTemplateElement | null} */ (document.getElementById("openrouter-strings"));
+  /** @type {HTMLTemplateElement | null} */
+  const words = document.querySelector("template[data-openrouter-strings]");
   const page = new ChainPage(root, config, new Strings(words, document.documentElement.lang));
   page.connect();
   addEventListener("pagehide", () => page.disconnect());

@@ -3,12 +3,15 @@
  * how far it has come, and what came of it.
  */
 
+import { DecisionForm } from "./decision-form.js";
 import { element } from "./element.js";
 import { parsePointer } from "./operations.js";
 import { ValueView, asText } from "./value-view.js";
 
 /** Whoever has got this far has said all his arguments: none are none. */
 const SAID = new Set(["ready", "waiting", "approved", "denied", "running", "done", "failed"]);
+
+const LONG = 600; // characters of a result that is folded
 
 export class CallCard {
   /** @type {HTMLElement | null} the value that grows now */
@@ -20,12 +23,14 @@ export class CallCard {
     this.name = element("h3", { class: "openrouter-card__name", dir: "auto" });
     this.status = element("span", { class: "openrouter-status" });
     this.arguments = new ValueView(element("div", { class: "openrouter-card__arguments" }));
+    this.decision = new DecisionForm(strings);
     this.outcome = element("div", { class: "openrouter-card__outcome" });
     this.element = element(
       "section",
-      { class: "openrouter-card" },
+      { class: "openrouter-card", tabindex: "-1" },
       element("header", { class: "openrouter-card__head" }, this.name, this.status),
       this.arguments.host,
+      this.decision.element,
       this.outcome,
     );
   }
@@ -49,7 +54,14 @@ export class CallCard {
     const nothing = status !== "writing" && isEmpty(part.arguments);
     this.arguments.show(nothing || status === "invalid" ? undefined : part.arguments);
     this.arguments.host.dataset.empty = nothing && SAID.has(status) ? strings.text("call.empty") : "";
+    this.decision.show(part);
     this.outcome.replaceChildren(...this.#outcome(part));
+  }
+
+  /** A decision on this call was refused. */
+  /** @param {string} message */
+  complain(message) {
+    this.decision.complain(message);
   }
 
   /** @param {any} part */
@@ -58,13 +70,17 @@ export class CallCard {
     const problem = { class: "openrouter-card__problem", dir: "auto" };
     if (part.message) yield element("p", problem, shown(part.message));
     if (part.raw !== undefined) yield element("pre", { dir: "auto", tabindex: "0" }, shown(part.raw));
-    if (part.reason) yield element("p", { dir: "auto" }, shown(part.reason));
+    if (part.reason) {
+      const reason = element("span", { dir: "auto" }, shown(part.reason));
+      yield element("p", {}, element("small", {}, `${strings.text("call.reason")}: `), reason);
+    }
     if (part.error) yield element("p", problem, shown(part.error));
     if (part.output !== undefined && part.output !== null) {
       const view = new ValueView(element("div"));
       view.show(part.output);
-      yield element("h4", {}, strings.text("call.output"));
-      yield view.host;
+      const fold = element("details", {}, element("summary", {}, strings.text("call.output")), view.host);
+      fold.open = asText(part.output).length <= LONG;
+      yield fold;
     }
   }
 

@@ -9,7 +9,14 @@
  *
  * The promise of this file: whatever happens to the socket, a start is said again, with the same
  * id, until the server has answered it (the server makes one run of it); an accepted run is
- * followed until its last event; a stop is said until the run has ended.
+ * followed until its last event, a conversation until nobody wants it; a stop is said until the
+ * run has ended, a decision until the call waits no longer.
+ *
+ * @typedef {object} Details what a start may say beside its input
+ * @property {string} [id] the same id never makes a second run
+ * @property {string} [conversation] a conversation's id, or "new"
+ * @property {string | null} [parent] the message it comes after; absent: the conversation's newest
+ * @property {Record<string, unknown>} [options] of those that the chain allows
  */
 
 import { Connection } from "./connection.js";
@@ -38,7 +45,11 @@ export function newId() {
   return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
-/** Events: `error` {code, message, ...} for what the server says of no run in particular. */
+/**
+ * Events: `conversation` {conversation, head, run}: a followed conversation as it is now, its
+ * newest message and unfinished run or null; `error` {code, message, ...} for what the server says
+ * of no run in particular (of a conversation: with its id as `conversation`).
+ */
 export class Client extends EventTarget {
   /** What is done with each frame; others are not for us. */
   /** @type {Map<string, (client: Client, frame: any) => void>} */
@@ -46,6 +57,7 @@ export class Client extends EventTarget {
     ["run.accepted", (client, frame) => client.#accept(frame)],
     ["run.snapshot", (client, frame) => client.#replace(frame)],
     ["run.events", (client, frame) => client.#advance(frame)],
+    ["conversation", (client, frame) => client.#converse(frame)],
     ["error", (client, frame) => client.#fail(frame)],
   ]);
 
@@ -53,6 +65,8 @@ export class Client extends EventTarget {
   #starting = new Map();
   /** @type {Map<string, Run>} by the id of the run: not ended yet */
   #following = new Map();
+  /** @type {Set<string>} conversations */
+  #conversations = new Set();
 
   /** @param {Connection} connection */
   constructor(connection) {
@@ -69,11 +83,12 @@ export class Client extends EventTarget {
    * Start a run. It happens once, however often this is called with the same id.
    *
    * @param {string} chain
-   * @param {Record<string, string>} input
-   * @param {string} [id]
+   * @param {Record<string, string>} [input] none where an answer is asked for once more
+   * @param {string | Details} [details] a text is the id
    */
-  start(chain, input, id = newId()) {
-    const run = new Run(this, { type: "run.start", id, chain, input });
+  start(chain, input, details = {}) {
+    const { id = newId(), ...more } = typeof details === "string" ? { id: details } : details;
+    const run = new Run(this, { type: "run.start", id, chain, input, ...more });
     this.#starting.set(id, run);
     this.#sendStart(run);
     return run;
@@ -94,6 +109,40 @@ export class Client extends EventTarget {
     return run;
   }
 
+  /** @param {Run} run which goes on, unseen by this page */
+  unfollow(run) {
+    if (run.id && this.#following.delete(run.id)) this.connection.send({ type: "run.unfollow", run: run.id });
+  }
+
+  /**
+   * Follow a conversation and its unfinished run, whoever starts one: in this page or another.
+   *
+   * @param {string} id
+   */
+  followConversation(id) {
+    this.#conversations.add(id);
+    this.connection.send({ type: "run.follow", conversation: id });
+  }
+
+  /** @param {string} id */
+  unfollowConversation(id) {
+    if (this.#conversations.delete(id)) this.connection.send({ type: "run.unfollow", conversation: id });
+  }
+
+  /**
+   * Allow a tool call that waits, or do not.
+   *
+   * @param {Run} run
+   * @param {string} call
+   * @param {boolean} approve
+   * @param {string} [reason] the model is told
+   */
+  decide(run, call, approve, reason) {
+    const decision = { type: "tool.decide", run: run.id, call, approve, reason: reason || undefined };
+    run.decisions.set(call, decision);
+    this.connection.send(decision);
+  }
+
   /** @param {Run} run what `Run.stop` calls */
   stop(run) {
     if (run.id) {
@@ -112,7 +161,11 @@ export class Client extends EventTarget {
     }
     for (const run of this.#following.values()) {
       this.#sendFollow(run);
+      for (const decision of run.decisions.values()) this.connection.send(decision);
       if (run.stopping) this.stop(run);
+    }
+    for (const conversation of this.#conversations) {
+      this.connection.send({ type: "run.follow", conversation });
     }
   }
 
@@ -139,20 +192,38 @@ export class Client extends EventTarget {
   }
 
   /** @param {any} frame */
-  #accept({ id, run: runId }) {
+  #accept({ id, run: runId, conversation = null }) {
     const run = this.#starting.get(id);
     if (!run || typeof runId !== "string") return;
     this.#starting.delete(id);
     this.#following.set(runId, run);
     run.id = runId;
     run.awaitsSnapshot = true;
-    run.tell("accepted", { run: runId });
+    run.tell("accepted", { run: runId, conversation });
     if (run.stopping) this.stop(run);
+  }
+
+  /** Its unfinished run is followed with it: the snapshot comes unasked. */
+  /** @param {any} frame */
+  #converse(frame) {
+    if (!this.#conversations.has(frame.conversation)) return;
+    if (typeof frame.run === "string" && !this.#following.has(frame.run)) this.#expect(frame.run);
+    this.dispatchEvent(new CustomEvent("conversation", { detail: frame }));
+  }
+
+  /** @param {string} id a run of which the server begins to tell */
+  #expect(id) {
+    const run = new Run(this, null);
+    run.id = id;
+    run.awaitsSnapshot = true;
+    this.#following.set(id, run);
+    return run;
   }
 
   /** @param {any} frame */
   #replace(frame) {
-    const run = this.#following.get(frame.run);
+    const isOurs = this.#conversations.has(frame.state?.conversation);
+    const run = this.#following.get(frame.run) ?? (isOurs ? this.#expect(frame.run) : undefined);
     if (!run) return;
     run.awaitsSnapshot = false;
     this.#changed(run, run.fold.replace(frame));
@@ -171,9 +242,11 @@ export class Client extends EventTarget {
   #fail(error) {
     const followed = this.#following.get(error.run);
     const starting = this.#starting.get(error.id) ?? this.#unreadable(error);
+    followed?.decisions.delete(error.call);
     if (starting) this.#refuse(starting, error);
     else if (followed && GONE.has(error.code)) this.#lose(followed, error);
     else (followed ?? this).dispatchEvent(new CustomEvent("error", { detail: error }));
+    if (GONE.has(error.code)) this.#conversations.delete(error.conversation);
   }
 
   /** The start that the server could not read: its answer can then not name it. */
@@ -193,6 +266,7 @@ export class Client extends EventTarget {
   /** @param {Run} run @param {Set<string>} changes */
   #changed(run, changes) {
     if (run.final) this.#following.delete(/** @type {string} */ (run.id));
+    run.forgetDecided();
     run.changed(changes);
   }
 }
@@ -210,6 +284,8 @@ export class Run extends EventTarget {
   sent = false;
   stopping = false;
   awaitsSnapshot = false;
+  /** @type {Map<string, object>} decisions that the server has not confirmed, by their call */
+  decisions = new Map();
 
   /** @param {Client} client @param {any} request the start that asked for it, or null */
   constructor(client, request) {
@@ -233,6 +309,25 @@ export class Run extends EventTarget {
     this.stopping = true;
     this.tell("stopping", null);
     this.client.stop(this);
+  }
+
+  /**
+   * Allow a tool call that waits, or do not; the model is told the reason.
+   *
+   * @param {string} call
+   * @param {boolean} approve
+   * @param {string} [reason]
+   */
+  decide(call, approve, reason) {
+    this.client.decide(this, call, approve, reason);
+  }
+
+  /** Decisions are said once more only as long as their call waits. */
+  forgetDecided() {
+    if (!this.decisions.size) return;
+    for (const part of this.state.parts) {
+      if (part.type === "call" && part.status !== "waiting") this.decisions.delete(part.call);
+    }
   }
 
   /** @param {Set<string>} changes */

@@ -36,6 +36,17 @@ export class Strings {
   }
 
   /**
+   * The text for a number of things, of which there is one for each of the language's forms.
+   *
+   * @param {string} key
+   * @param {number} count
+   */
+  plural(key, count) {
+    const form = `${key}.${new Intl.PluralRules(this.language).select(count)}`;
+    return this.text(this.has(form) ? form : `${key}.other`, { count: this.number(count) });
+  }
+
+  /**
    * The text of the first of these keys that has one, "" where none has.
    *
    * @param {string[]} keys
@@ -55,6 +66,13 @@ export class Strings {
     const [count, unit] = seconds < 100 ? [seconds, "second"] : [seconds / 60, "minute"];
     const options = { style: "unit", unit, unitDisplay: "long" };
     return this.number(Math.ceil(count), /** @type {Intl.NumberFormatOptions} */ (options));
+  }
+
+  /** @param {Date} date as a time of today, or with its day */
+  moment(date) {
+    const isToday = date.toDateString() === new Date().toDateString();
+    const day = isToday ? undefined : /** @type {const} */ ("medium");
+    return new Intl.DateTimeFormat(this.language, { dateStyle: day, timeStyle: "short" }).format(date);
   }
 
   /** @param {number} milliseconds */
