@@ -39,7 +39,7 @@ def say(
     text: str,
     answer: str | None = None,
     *,
-    parent: Message | None | str = "head",
+    parent: Message | str | None = "head",
     status: str = "done",
     **fields: Any,
 ) -> Message:

@@ -53,8 +53,13 @@ def _message(entry: Entry) -> dict[str, Any]:
     if entry.input is not None:
         message |= {"input": entry.input, "text": entry.text}
     elif entry.run is not None:
-        message |= {"run": str(entry.run.uuid), "state": _state(entry.run)}
+        message |= answer_of(entry.run)
     return message
+
+
+def answer_of(run: Run) -> dict[str, Any]:
+    """A run as the answer it writes."""
+    return {"run": str(run.uuid), "state": _state(run)}
 
 
 def _state(run: Run) -> dict[str, Any]:

@@ -28,6 +28,7 @@ from ..conf import get_settings
 from ..identity import owner_of_request
 from ..models import Chain, Conversation, Owner, Run
 from ..pages.chat import is_chat
+from ..pages.conversations import answer_of
 from ..protocol import uuid_of
 from ..runs import Refused, Snapshot, Start
 from .showing import chat_page, form_context, visible
@@ -213,7 +214,7 @@ def _answered(request: HttpRequest, message: _Message, run: UUID) -> HttpRespons
     if row.conversation is not None:
         return HttpResponseRedirect(_conversation_url(row.conversation.uuid))
     context = form_context(message.chain, message.start.owner, message.start.input)
-    return page(request, "chain", {**context, "answer": row})
+    return page(request, "chain", {**context, "answer": answer_of(row)})
 
 
 def _undecided(request: HttpRequest, owner: Owner, run: UUID, error: Refused) -> HttpResponseBase:
