@@ -121,11 +121,11 @@ class RunConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         else:
             await asyncio.wait([self.handling])  # what it is about to start has to be stopped, too
             # Nobody else can ever see these runs: an answer without a reader only costs.
-            for run in self.started:
-                try:
+            try:
+                for run in await runs.unfinished_of(self.owner):
                     await runs.stop(self.owner, run, by="socket")
-                except Exception:
-                    log.exception("run %s could not be stopped", run)
+            except Exception:
+                log.exception("runs of a socket that has gone could not be stopped")
 
     async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
         if self._is_flood():

@@ -11,7 +11,7 @@ from django.core.management import CommandError, call_command
 from django.utils import timezone
 
 from openrouter_app.management.commands import openrouter_prune
-from openrouter_app.models import Run, RunEvent
+from openrouter_app.models import Conversation, Message, Run, RunEvent, ToolCall
 from openrouter_app.runs import reaping
 from openrouter_app.runs.events import Started, StepStarted, Text
 from openrouter_app.runs.leases import database_time
@@ -169,6 +169,53 @@ def test_prune_of_a_chain_leaves_the_others():
     other = ended(100)
     assert command("prune", "--days", 90, "--chain", "mine") == "1 run was deleted.\n"
     assert set(statuses()) == {str(other.uuid)}
+
+
+def make_old_conversation(**fields):
+    """A conversation of 100 days ago with one answer, and that answer's run."""
+    long_ago = timezone.now() - timedelta(days=100)
+    run = make_run("done", ended=long_ago, output="Old.", cost="0.5", visitor=uuid4(), **fields)
+    conversation = Conversation.objects.create(
+        chain=run.chain, visitor=run.visitor, title="Old", updated=long_ago
+    )
+    question = Message.objects.create(conversation=conversation, role="user", input={"text": "x"})
+    answer = Message.objects.create(conversation=conversation, role="assistant", parent=question)
+    Run.objects.filter(pk=run.pk).update(conversation=conversation, message=answer)
+    ToolCall.objects.create(run=run, call="c", name="t", arguments="{}", status="done", output="secret")
+    return conversation, run
+
+
+def test_prune_deletes_conversations_that_were_left_with_their_answers():
+    make_old_conversation()
+    talked_in, answered = make_old_conversation()
+    Conversation.objects.filter(pk=talked_in.pk).update(updated=timezone.now())
+    assert command("prune", "--days", 90, "--dry-run").splitlines() == [
+        "0 runs would be deleted.",
+        "1 conversation would be deleted.",
+    ]
+    assert command("prune", "--days", 90).splitlines() == [
+        "0 runs were deleted.",
+        "1 conversation was deleted.",
+    ]
+    assert list(Conversation.objects.all()) == [talked_in]
+    assert list(Run.objects.all()) == [answered]
+    assert Message.objects.count() == 2
+
+
+def test_prune_keeps_conversations_in_which_something_is_written():
+    _conversation, run = make_old_conversation()
+    Run.objects.filter(pk=run.pk).update(status="waiting", ended=None)
+    assert "conversation" not in command("prune", "--days", 90)
+    assert Conversation.objects.exists()
+
+
+def test_prune_that_keeps_rows_keeps_what_a_conversation_cost():
+    make_old_conversation()
+    command("prune", "--days", 90, "--keep-rows")
+    run = Run.objects.get()
+    assert (run.conversation, run.message, run.output, str(run.cost.normalize())) == (None, None, None, "0.5")
+    assert ToolCall.objects.get().output is None
+    assert not Conversation.objects.exists()
 
 
 @pytest.mark.parametrize(

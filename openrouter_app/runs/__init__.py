@@ -74,6 +74,7 @@ __all__ = [
     "stop",
     "stop_everywhere",
     "stop_here",
+    "unfinished_of",
     "wait",
 ]
 
@@ -209,6 +210,13 @@ async def wait(run: UUID) -> None:
 def conversation_of(run: UUID) -> UUID | None:
     """The conversation a run belongs to."""
     return Run.objects.filter(uuid=run).values_list("conversation__uuid", flat=True).first()
+
+
+@again_in_database_thread
+def unfinished_of(owner: Owner) -> list[UUID]:
+    """The owner's runs that have not ended, those that wait for a decision included."""
+    unfinished = Run.objects.for_owner(owner).filter(status__in=Run.UNFINISHED)
+    return list(unfinished.values_list("uuid", flat=True))
 
 
 @again_in_database_thread

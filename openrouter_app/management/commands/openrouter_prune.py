@@ -1,30 +1,33 @@
 """``manage.py openrouter_prune --days 90``: delete what is older; for a nightly job.
 
-Only runs that have ended are deleted, in batches, so that no lock is held for long. With
+Runs that have ended are deleted, and conversations in which nothing was said since; a run of a
+conversation goes with it and not before. In batches, so that no lock is held for long. With
 ``--keep-rows`` a run's texts go and its figures stay: what it cost can still be counted.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import transaction
 from django.utils import timezone
 
-from ...models import Chain, Run
+from ...models import Chain, Conversation, Run, ToolCall
 
 BATCH = 500
 MOST_DAYS = 100_000
 
 
 class Command(BaseCommand):
-    help = "Delete runs that ended so many days ago."
+    help = "Delete runs that ended, and conversations that were left, so many days ago."
     requires_migrations_checks = False
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--days", type=float, required=True, help="older than this many days")
-        parser.add_argument("--chain", help="only runs of this chain")
+        parser.add_argument("--chain", help="only runs and conversations of this chain")
         parser.add_argument(
             "--keep-rows", action="store_true", help="empty the texts and keep the figures instead"
         )
@@ -36,21 +39,46 @@ class Command(BaseCommand):
         if options["chain"] and not Chain.objects.filter(slug=options["chain"]).exists():
             raise CommandError(f"There is no chain {options['chain']}.")
         before = timezone.now() - timedelta(days=options["days"])
-        old = Run.objects.filter(status__in=Run.FINAL, ended__lt=before)
+        old = Run.objects.filter(status__in=Run.FINAL, ended__lt=before, conversation=None)
+        left = Conversation.objects.filter(updated__lt=before).exclude(runs__status__in=Run.UNFINISHED)
         if options["chain"]:
-            old = old.filter(chain__slug=options["chain"])
-        if options["keep_rows"]:
+            old, left = old.filter(chain__slug=options["chain"]), left.filter(chain__slug=options["chain"])
+        keep_rows, dry_run = options["keep_rows"], options["dry_run"]
+        if keep_rows:
             old = old.exclude(input={}, parts=[], private={}, output=None, error_detail="")
-        count = old.count() if options["dry_run"] else sum(self._batches(old, options["keep_rows"]))
-        verb = "would be" if options["dry_run"] else "was" if count == 1 else "were"
-        what = "emptied" if options["keep_rows"] else "deleted"
-        self.stdout.write(f"{count} run{'' if count == 1 else 's'} {verb} {what}.")
+        conversations = left.count() if dry_run else sum(_delete_conversations(left, keep_rows))
+        count = old.count() if dry_run else sum(_delete_runs(old, keep_rows))
+        self._say(count, "run", "emptied" if keep_rows else "deleted", dry_run)
+        if conversations:
+            self._say(conversations, "conversation", "deleted", dry_run)
 
-    def _batches(self, old: Any, keep_rows: bool) -> Any:
-        while keys := list(old.order_by("pk").values_list("pk", flat=True)[:BATCH]):
-            batch = Run.objects.filter(pk__in=keys)
+    def _say(self, count: int, what: str, done: str, dry_run: bool) -> None:
+        verb = "would be" if dry_run else "was" if count == 1 else "were"
+        self.stdout.write(f"{count} {what}{'' if count == 1 else 's'} {verb} {done}.")
+
+
+def _delete_runs(old: Any, keep_rows: bool) -> Iterator[int]:
+    while keys := list(old.order_by("pk").values_list("pk", flat=True)[:BATCH]):
+        if keep_rows:
+            _empty(keys)
+        else:
+            Run.objects.filter(pk__in=keys).delete()
+        yield len(keys)
+
+
+def _delete_conversations(left: Any, keep_rows: bool) -> Iterator[int]:
+    while keys := list(left.order_by("pk").values_list("pk", flat=True)[:BATCH]):
+        with transaction.atomic():
             if keep_rows:
-                batch.update(input={}, parts=[], private={}, output=None, error_detail="")
-            else:
-                batch.delete()
-            yield len(keys)
+                theirs = Run.objects.filter(conversation__in=keys)
+                _empty(list(theirs.values_list("pk", flat=True)))
+                theirs.update(conversation=None, message=None)
+            Conversation.objects.filter(pk__in=keys).delete()
+        yield len(keys)
+
+
+def _empty(runs: list[int]) -> None:
+    for first in range(0, len(runs), BATCH):
+        some = runs[first : first + BATCH]
+        ToolCall.objects.filter(run__in=some).update(arguments="", output=None, error="", reason="")
+        Run.objects.filter(pk__in=some).update(input={}, parts=[], private={}, output=None, error_detail="")
