@@ -22,6 +22,7 @@ from . import identity, protocol, runs
 from .conf import Settings, get_settings
 from .database import LOST_DATABASE
 from .engine.errors import OpenRouterError
+from .languages import activate_for
 from .models import Owner, Run
 from .runs import Refused, Snapshot, Start
 from .runs.refusals import gone
@@ -84,6 +85,7 @@ class RunConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
     `openrouter_app.runs.relay`, which outlives that."""
 
     async def connect(self) -> None:
+        activate_for(self.scope)
         self.settings: Settings = get_settings()
         self.followed: dict[UUID, asyncio.Task[None]] = {}
         self.watched: dict[UUID, asyncio.Task[None]] = {}

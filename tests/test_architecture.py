@@ -67,6 +67,7 @@ FLOORS = {
     "conf": 15,
     "database": 15,
     "signals": 15,
+    "languages": 15,
     "tool_handlers": 15,
     "models": 16,
     "migrations": 17,
