@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from uuid import UUID, uuid4
 
 import pytest
 from django.test import AsyncClient

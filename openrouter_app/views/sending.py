@@ -108,7 +108,7 @@ async def _started(start: Start) -> UUID:
 
 
 async def _decided(owner: Owner, run: UUID, call: str, approve: bool, reason: str) -> None:
-    await runs.decide(owner, run, call, approve, reason)
+    await runs.decide(owner, run, call, approve=approve, reason=reason)
     await _until_it_rests(owner, run)
 
 
