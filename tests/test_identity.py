@@ -5,11 +5,15 @@ from __future__ import annotations
 from uuid import uuid4
 
 import pytest
-from django.test import Client
+from django.contrib.auth.models import AnonymousUser
+from django.contrib.sessions.backends.db import SessionStore
+from django.test import Client, RequestFactory
+from django.urls import reverse
 
-from openrouter_app.identity import SESSION_KEY
+from openrouter_app.identity import SESSION_KEY, owner_of_request
 from openrouter_app.models import Owner, Run
 from tests.factories import make_chain, make_user
+from tests.talking import make_conversation
 
 pytestmark = pytest.mark.django_db
 
@@ -53,3 +57,33 @@ def test_sign_in_without_a_visitor_changes_nothing(make_run):
     make_user()
     assert Client().login(username="ada", password="secret")
     assert Run.objects.get(pk=run.pk).visitor == run.visitor
+
+
+def test_conversations_become_the_users_with_their_runs():
+    visitor = uuid4()
+    mine = make_conversation(Owner.of_visitor(visitor), "hello")
+    strange = make_conversation(Owner.of_visitor(uuid4()), "other")
+    user = make_user()
+    client = browser_of(visitor)
+    assert client.login(username="ada", password="secret")
+    mine.refresh_from_db()
+    assert (mine.user, mine.visitor) == (user, None)
+    assert {run.owner for run in mine.runs.all()} == {mine.owner}
+    assert client.get(reverse("openrouter_app:conversation", args=[mine.uuid])).status_code == 200
+    strange.refresh_from_db()
+    assert strange.user is None
+
+
+def test_owner_of_a_request_is_the_owner_of_its_sockets():
+    request = RequestFactory().get("/")
+    assert owner_of_request(request) is None  # a site without sessions
+    assert owner_of_request(request, make=True) is None
+    request.session, request.user = SessionStore(), AnonymousUser()
+    assert owner_of_request(request) is None
+    made = owner_of_request(request, make=True)
+    assert made.visitor is not None
+    assert owner_of_request(request) == made
+    request.user = make_user()
+    assert owner_of_request(request) == Owner.of_user(request.user)
+    request.user.is_active = False
+    assert owner_of_request(request) == made

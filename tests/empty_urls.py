@@ -1,0 +1,2 @@
+urlpatterns: list[object] = []
+"""A site without the app's addresses."""

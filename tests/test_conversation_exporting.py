@@ -1,0 +1,145 @@
+"""A conversation as a file: JSON that holds the tree, Markdown to be read, names that are only names."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from django.urls import reverse
+
+from openrouter_app.conversations.exporting import file_name, markdown_text
+from openrouter_app.models import Conversation
+
+from .talking import browser_of, make_conversation, reply, say, visitor
+
+pytestmark = pytest.mark.django_db
+
+
+def export(made, kind, **query):
+    name = reverse(f"openrouter_app:conversation-export-{kind}", args=[made.uuid])
+    response = browser_of(visitor()).get(name, query)
+    assert response.status_code == 200
+    return response
+
+
+def test_json_holds_every_version():
+    made = make_conversation(visitor(), "one")
+    first = made.head
+    reply(made, first.parent, "again")
+    say(made, "uno", parent=None)
+    response = export(made, "json")
+    assert response["Content-Type"] == "application/json"
+    whole = json.loads(response.content)
+    assert (whole["format"], whole["version"]) == ("openrouter_app.conversation", 1)
+    assert [message["role"] for message in whole["messages"]] == [
+        "user",
+        "assistant",
+        "assistant",
+        "user",
+        "assistant",
+    ]
+    assert whole["messages"][0]["input"] == {"message": "one"}
+    assert whole["messages"][2]["parent"] == whole["messages"][0]["message"]
+    assert whole["messages"][2]["state"]["parts"][-1]["text"] == "again"
+    assert whole["head"] == whole["messages"][-1]["message"]
+
+
+def test_markdown_is_what_stands_on_the_page():
+    made = make_conversation(visitor(), "one\ntwo", title="My *title*")
+    reply(made, made.head.parent, "# An answer\n\nwith `<b>` and\n\n```html\n<b>code</b>\n```")
+    text = export(made, "md").content.decode()
+    assert text == (
+        "# My \\*title\\*\n\n## Question\n\n> one\n> two\n\n## Answer\n\n# An answer\n\nwith `<b>` and\n\n"
+        "```html\n<b>code</b>\n```\n"
+    )
+    first = made.head.parent.children.first()
+    assert "re: one" in export(made, "md", message=first.uuid).content.decode()
+
+
+def test_calls_and_errors_stand_in_it():
+    made = make_conversation(visitor())
+    call = {
+        "type": "call",
+        "call": "c",
+        "name": "pay",
+        "arguments": {"sum": 3},
+        "status": "done",
+        "output": "o```k",
+    }
+    say(
+        made,
+        "hi",
+        status="failed",
+        parts=[{"type": "step"}, call],
+        error_code="provider",
+        error_message="It broke.",
+    )
+    text = export(made, "md").content.decode()
+    assert '**Tool call: pay**\n\n```\n{\n  "sum": 3\n}\n```' in text
+    assert "````\no```k\n````" in text
+    assert "*It broke.*" in text
+
+
+@pytest.mark.parametrize(
+    ("answer", "written"),
+    [
+        ("<script>alert(1)</script>", "&lt;script>alert(1)&lt;/script>"),
+        ("a < b and <img src=x onerror=y>", "a < b and &lt;img src=x onerror=y>"),
+        ("`<b>` <b>", "`<b>` &lt;b>"),
+        ("``a`<b>`` <!-- x", "``a`<b>`` &lt;!-- x"),
+        ("```\n<b>\n", "```\n<b>\n\n```"),
+        ("~~~\n<b>\n```\n<b>\n~~~\n<b>", "~~~\n<b>\n```\n<b>\n~~~\n&lt;b>"),
+    ],
+)
+def test_a21_html_in_an_answer_is_text_in_the_file(answer, written):
+    made = make_conversation(visitor())
+    say(made, "hi", answer)
+    assert written in export(made, "md").content.decode()
+
+
+def test_a37_what_turns_text_or_controls_a_terminal_is_not_in_the_file():
+    made = make_conversation(visitor(), title="a\u202eb")
+    say(made, "x\x1b[31m\u202ey", "z\x00\u2066\x07")
+    text = export(made, "md").content.decode()
+    assert not set(text) & set("\x00\x07\x1b\u202e\u2066")
+    raw = export(made, "json").content
+    assert raw.isascii()
+    assert not set(raw) & {0, 7, 27}
+
+
+@pytest.mark.parametrize(
+    ("title", "name"),
+    [
+        ("Why is it blue?", "Why is it blue.md"),
+        ("", "conversation.md"),
+        ("../../etc/passwd", "etc passwd.md"),
+        ("..", "conversation.md"),
+        ('a"; filename="b.exe', "a filename b.exe.md"),
+        ("a\r\nSet-Cookie: x=y", "a Set-Cookie x y.md"),
+        ("Grüße", "Grüße.md"),
+        ("x" * 500, "x" * 80 + ".md"),
+        ("con\u202egnp", "congnp.md"),
+        ("a\\b:c|d*e", "a b c d e.md"),
+    ],
+)
+def test_file_is_named_after_the_title(title, name):
+    assert file_name(Conversation(title=title), "md") == name
+
+
+def test_no_title_gets_out_of_its_header():
+    made = make_conversation(visitor(), title='x"\r\nSet-Cookie: a=b\r\n\r\n<b>')
+    response = export(made, "json")
+    assert response["Content-Disposition"] == 'attachment; filename="x Set-Cookie a b b.json"'
+    assert response["X-Content-Type-Options"] == "nosniff"
+    made.title = "Grüße 日本"
+    made.save()
+    assert export(made, "md")["Content-Disposition"] == (
+        "attachment; filename*=utf-8''Gr%C3%BC%C3%9Fe%20%E6%97%A5%E6%9C%AC.md"
+    )
+
+
+def test_unfinished_answer_is_said_to_be_one():
+    made = make_conversation(visitor())
+    state = {"status": "running", "parts": [{"type": "text", "text": "half"}]}
+    text = markdown_text(made, [{"role": "assistant", "state": state}])
+    assert "half\n\n*This answer is still being written.*" in text
