@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from typing import Any, Literal
+from urllib.parse import parse_qs
 from uuid import UUID, uuid4
 
 from channels.generic.websocket import AsyncWebsocketConsumer
@@ -90,6 +91,8 @@ class RunConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         self.followed: dict[UUID, asyncio.Task[None]] = {}
         self.watched: dict[UUID, asyncio.Task[None]] = {}
         self.started: set[UUID] = set()
+        asked = parse_qs(self.scope.get("query_string", b"").decode("latin-1"))
+        self.wants_html = asked.get("html") == ["1"]
         try:
             owner = await identity.owner_of(self.scope)
         except LOST_DATABASE as error:
@@ -298,7 +301,7 @@ class RunConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
                 del self.followed[run]
 
     async def _send_updates(self, run: UUID) -> None:
-        async with aclosing(runs.follow(self.owner, run, self.turn)) as updates:
+        async with aclosing(runs.follow(self.owner, run, self.turn, html=self.wants_html)) as updates:
             async for update in updates:
                 if isinstance(update, Snapshot):
                     await self._send(protocol.RunSnapshot(update.run, update.seq, update.state))

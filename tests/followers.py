@@ -40,7 +40,7 @@ class View:
 
     def apply(self, event: dict[str, Any]) -> None:
         parts = self.state["parts"]
-        if self.state["status"] == "waiting":
+        if self.state["status"] == "waiting" and event["type"] != "html":
             self.state["status"] = "running"
         kind = event.pop("type")
         match kind:
@@ -54,8 +54,15 @@ class View:
                 if index == len(parts):
                     parts.append({"type": kind, "text": ""})
                 parts[index]["text"] += event["delta"]
+                if "blocks" in parts[index]:
+                    parts[index]["rest"] += event["delta"]
                 if kind == "reasoning":
                     parts[index]["ms"] = event["ms"]
+            case "html":
+                part = parts[event["part"]]
+                assert part["type"] == "text"
+                part["blocks"] = part.get("blocks", []) + event["html"]
+                part["rest"] = event["rest"]
             case "tool.started":
                 parts.append(
                     {

@@ -23,11 +23,11 @@ class Socket(ApplicationCommunicator):
     (Channels' own communicator imports daphne, which nothing here needs.)
     """
 
-    def __init__(self, path: str, headers: list[tuple[bytes, bytes]]) -> None:
+    def __init__(self, path: str, headers: list[tuple[bytes, bytes]], query: bytes = b"") -> None:
         scope = {
             "type": "websocket",
             "path": path,
-            "query_string": b"",
+            "query_string": query,
             "headers": headers,
             "subprotocols": [],
         }
@@ -92,7 +92,11 @@ def session_of(user: Any = None) -> Client:
 
 
 def socket(
-    client: Client | None = None, *, origin: str | None = "http://localhost", host: str = "localhost"
+    client: Client | None = None,
+    *,
+    origin: str | None = "http://localhost",
+    host: str = "localhost",
+    query: bytes = b"",
 ) -> Socket:
     """A socket that is not connected yet."""
     headers = [(b"host", host.encode())]
@@ -101,15 +105,17 @@ def socket(
     if client is not None:
         cookie = client.cookies[settings.SESSION_COOKIE_NAME].value
         headers.append((b"cookie", f"{settings.SESSION_COOKIE_NAME}={cookie}".encode()))
-    return Socket("/ws/openrouter/", headers)
+    return Socket("/ws/openrouter/", headers, query)
 
 
 @asynccontextmanager
-async def connected(user: Any = None, *, anonymous: bool = False, client: Client | None = None):
+async def connected(
+    user: Any = None, *, anonymous: bool = False, client: Client | None = None, query: bytes = b""
+):
     """A connected socket past its ``hello``: a visitor's, a user's, or (``anonymous``) without a session."""
     if client is None and not anonymous:
         client = await sync_to_async(session_of)(user)
-    sock = socket(client)
+    sock = socket(client, query=query)
     accepted, _ = await sock.connect()
     assert accepted
     assert (await sock.frame())["type"] == "hello"

@@ -14,6 +14,8 @@ APP = ROOT / "openrouter_app"
 
 FLOORS = {
     "blocks": 0,
+    "highlighting": 0,
+    "markdown": 1,
     "engine.errors": 0,
     "engine.json_size": 0,
     "engine.messages": 1,

@@ -491,7 +491,7 @@ async def test_follow_waits_for_a_database_that_is_away(provider, settings, monk
         assert (await sock.watch(run)).state["status"] == "done"
         follow, failures = runs.follow, iter([True, True])
 
-        async def away(owner, run, turn):
+        async def away(owner, run, turn, html):
             if next(failures, False):
                 raise OperationalError("the database is away")
             async for update in follow(owner, run):

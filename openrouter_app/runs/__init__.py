@@ -35,6 +35,7 @@ from .mirrors import updates_elsewhere
 from .reaping import reap
 from .refusals import Refused, gone
 from .relay import join
+from .rendered import updates_of, with_blocks
 from .rows import parts_so_far, snapshot_of_row
 from .slots import slots
 from .starting import Prepared, Start, prepare, prepare_stored
@@ -122,27 +123,30 @@ async def execute(run: UUID) -> None:
         await asyncio.wait([live.task])
 
 
-async def follow(owner: Owner, run: UUID, turn: Turn | None = None) -> AsyncGenerator[Update, None]:
+async def follow(
+    owner: Owner, run: UUID, turn: Turn | None = None, *, html: bool = False
+) -> AsyncGenerator[Update, None]:
     """One snapshot, then every change, until the run has ended. Raises `Refused` (``not_found``).
 
     A `Snapshot` in between replaces everything: the reader was too slow, or the run went to
-    another process. ``turn`` is for a reader that follows many runs.
+    another process. ``turn`` is for a reader that follows many runs; ``html`` for one that wants
+    finished blocks of text rendered.
     """
     status = await check_owner(owner, run)
     live = registry.find(run)
     if live is None and status in Run.FINAL:
         if (snapshot := await again_in_database_thread(snapshot_of_row)(run)) is not None:
-            yield snapshot
+            yield await with_blocks(snapshot) if html else snapshot
         return
     while True:
         if live is not None:
-            async with aclosing(live.updates(turn)) as updates:
+            async with aclosing(updates_of(live, turn, html=html)) as updates:
                 async for update in updates:
                     yield update
                     del update  # as long as the answer, perhaps; not to be kept while nothing comes
             if not live.has_moved:
                 return
-        async with aclosing(updates_elsewhere(run, turn)) as updates:
+        async with aclosing(updates_elsewhere(run, turn, html=html)) as updates:
             async for update in updates:
                 yield update
                 del update

@@ -40,9 +40,7 @@ class Turn(msgspec.Struct, frozen=True):
         if given:
             raise Refused(
                 "invalid_input",
-                _(
-                    "A new answer takes the question as it was asked: leave out the input, or edit it."
-                ),
+                _("A new answer takes the question as it was asked: leave out the input, or edit it."),
             )
         return self.question.input  # type: ignore[no-any-return]
 

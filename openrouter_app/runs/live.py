@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable
-from typing import Any
+from typing import Any, Protocol
 from uuid import UUID
 
 import msgspec
@@ -70,6 +70,16 @@ class Turn:
         """Wait until the reader has taken what he was given before: he is to get something large."""
 
 
+class Listener(Protocol):
+    """What hears of a run beside its followers."""
+
+    def put(self, event: PageEvent, size: int) -> None:
+        """An event; the state is past it."""
+
+    def overflow(self) -> None:
+        """What comes is no continuation: the state tells all."""
+
+
 class Followed:
     """The state of a run at ``seq``, and its followers on this loop."""
 
@@ -82,7 +92,7 @@ class Followed:
         self.has_moved = False
         """Nothing more is known here: followers have to look for the run again."""
         self._whole: Snapshot | None = None
-        self._inboxes: set[_Inbox] = set()
+        self._inboxes: set[Listener] = set()
 
     @property
     def has_followers(self) -> bool:
@@ -93,6 +103,14 @@ class Followed:
     def is_final(self) -> bool:
         """Whether the last change was handed out."""
         return self._whole is not None or self.state.is_final
+
+    def attach(self, listener: Listener) -> None:
+        """Let it hear every event, too."""
+        self._inboxes.add(listener)
+
+    def detach(self, listener: Listener) -> None:
+        """It hears no more."""
+        self._inboxes.discard(listener)
 
     def show(self, event: Event) -> None:
         """Take the state past this event and hand it to every follower. Costs O(event) each."""

@@ -20,6 +20,7 @@ from .live import Turn, Update
 from .reaping import reap
 from .refusals import gone
 from .relay import relay
+from .rendered import updates_of
 from .replica import Frame, Replica
 from .rows import Reading, new_state_of, read
 from .state import RunState
@@ -123,7 +124,9 @@ def hand_over(run: UUID) -> None:
         mirror.hand_over()
 
 
-async def updates_elsewhere(run: UUID, turn: Turn | None = None) -> AsyncGenerator[Update, None]:
+async def updates_elsewhere(
+    run: UUID, turn: Turn | None = None, *, html: bool = False
+) -> AsyncGenerator[Update, None]:
     """A snapshot, then what happens, until the run has ended or is executed on this loop.
 
     Raises `Refused` where it is gone.
@@ -138,7 +141,7 @@ async def updates_elsewhere(run: UUID, turn: Turn | None = None) -> AsyncGenerat
     mirror.watchers += 1
     try:
         await mirror.is_read.wait()
-        async with aclosing(mirror.updates(turn)) as updates:
+        async with aclosing(updates_of(mirror, turn, html=html)) as updates:
             async for update in updates:
                 yield update
                 del update
