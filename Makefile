@@ -12,9 +12,13 @@ PYTEST_ARGS ?=
 PARSER_TESTS := $(foreach name,arguments json_text parsers partial_json prompts sse wire,tests/engine/test_$(name).py)
 export HOST PORT MODEL
 
-.PHONY: soak install install-local-model demo demo-cluster test test-properties test-local-model test-matrix check format bench screenshots clean
+# Bring the translations' sources up to date with the strings that are marked in the code.
+messages: install
+	$(BIN)/python -m tests.messages
 
-install: $(VENV)/.installed
+.PHONY: messages soak install install-local-model demo demo-cluster test test-properties test-local-model test-matrix check format bench screenshots clean
+
+install: $(VENV)/.installed $(VENV)/.messages
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed: make $(MAKECMDGOALS) PYTHON=/path/to/python3.11"; exit 1; }
@@ -22,6 +26,11 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 		echo "Python's venv module is missing; on Debian: apt-get install python3-venv"; exit 1; }
 	@echo "Installing into $(VENV) ..."
 	@$(PIP) --editable '.[demo,testing,dev]'
+	@touch $@
+
+# The catalogues of the translations, which no commit holds.
+$(VENV)/.messages: $(VENV)/.installed hatch_build.py $(wildcard openrouter_app/locale/*/LC_MESSAGES/*.po)
+	@$(BIN)/python hatch_build.py > /dev/null
 	@touch $@
 
 # A real small model on this machine: 130 MB, no account. Its own package's dependencies are not needed.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 from uuid import UUID
 
 from django import template
@@ -65,8 +66,8 @@ def openrouter_chat(
         return ""
     owner_of_request(request, make=True)  # a visitor's first answer must find him again
     chat = chat_of(request, found, opened, show_list=list)
-    shown = {
-        **context.flatten(),
+    shown: dict[str, Any] = {
+        **{str(name): value for name, value in context.flatten().items()},
         "chat": chat,
         "chain": found,
         "conversation": opened,
@@ -77,7 +78,7 @@ def openrouter_chat(
 
 def _first(context: template.Context) -> bool:
     """Whether nothing has been rendered by the tag on this page yet: stylesheets and script come once."""
-    known = context.render_context.dicts[0]
+    known: dict[Any, Any] = context.render_context.dicts[0]
     first = "openrouter_chat" not in known
     known["openrouter_chat"] = True
     return first

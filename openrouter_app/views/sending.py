@@ -172,7 +172,7 @@ def _start(request: HttpRequest, owner: Owner, chain: Chain, conversation: Conve
 
 def input_of(request: HttpRequest) -> dict[str, str]:
     """The values of the chain's variables, as the form has them: ``input.NAME``, or the name alone."""
-    given = {name: text for name, text in request.POST.items() if name not in OWN_FIELDS}
+    given = {name: str(text) for name, text in request.POST.items() if name not in OWN_FIELDS}
     return {name.removeprefix("input."): text.replace("\r\n", "\n") for name, text in given.items()}
 
 
@@ -218,8 +218,8 @@ def _answered(request: HttpRequest, message: _Message, run: UUID) -> HttpRespons
 
 
 def _undecided(request: HttpRequest, owner: Owner, run: UUID, error: Refused) -> HttpResponseBase:
-    row = Run.objects.for_owner(owner).filter(uuid=run, conversation__isnull=False).first()
-    if row is None:
+    row = Run.objects.for_owner(owner).select_related("conversation").filter(uuid=run).first()
+    if row is None or row.conversation is None:
         raise missing()
     found = mine(request, str(row.conversation.uuid))
     return chat_page(request, found.chain, found, status=STATUS.get(error.code, 400), problem=error.message)
