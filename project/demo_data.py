@@ -1,4 +1,4 @@
-"""The three chains of the demo, and its staff user. Only what is missing is made: edits are kept."""
+"""The four chains of the demo, and its staff user. Only what is missing is made: edits are kept."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from typing import Any, NamedTuple
 
 from django.conf import settings
 from django.contrib.auth import get_user_model
+from django.core.exceptions import ValidationError
 from django.db import transaction
 
 from openrouter_app.models import Chain, PromptTemplate, ToolSpec
 
 JOKE = {
+    "name": "joke",
     "description": "A joke",
     "schema": {
         "type": "object",
@@ -21,6 +23,46 @@ JOKE = {
         },
         "required": ["setup", "punchline"],
     },
+}
+
+FIND_ORDERS = {
+    "name": "find_orders",
+    "description": "Finds the shop's orders by customer, number or status; all of them where nothing is "
+    "given. Also says which day it is today.",
+    "schema": {
+        "type": "object",
+        "properties": {
+            "customer": {"type": "string", "description": "A customer's name, or a part of it"},
+            "number": {"type": "integer", "description": "An order's number"},
+            "status": {"type": "string", "enum": ["ordered", "packed", "sent", "delivered"]},
+        },
+        "additionalProperties": False,
+    },
+    "handler": "find_orders",
+    "parallel": True,
+    "timeout": 10.0,
+}
+
+CHANGE_DELIVERY_DATE = {
+    "name": "change_delivery_date",
+    "description": "Moves the delivery of an order that has not been sent yet to another day. The person "
+    "who asked has to allow it.",
+    "schema": {
+        "type": "object",
+        "properties": {
+            "number": {"type": "integer", "description": "The order's number"},
+            "new_date": {
+                "type": "string",
+                "format": "date",
+                "description": "The new day, as in 2026-12-24",
+            },
+        },
+        "required": ["number", "new_date"],
+        "additionalProperties": False,
+    },
+    "handler": "change_delivery_date",
+    "approval": "owner",
+    "timeout": 10.0,
 }
 
 
@@ -33,7 +75,8 @@ class Example(NamedTuple):
     rows: list[tuple[str, str]]
     example_input: dict[str, str]
     fields: dict[str, Any]
-    forced_tool: str | None = None
+    tools: tuple[dict[str, Any], ...] = ()
+    """The first of them is forced where the chain forces one."""
 
 
 EXAMPLES = [
@@ -73,20 +116,51 @@ EXAMPLES = [
         [("human", "tell me a long joke about {foo}")],
         {"foo": "bears"},
         {"model": "openai/gpt-4o", "parser": Chain.Parser.TOOLS, "tool_choice": Chain.ToolChoice.FORCED},
-        forced_tool="joke",
+        tools=(JOKE,),
+    ),
+    Example(
+        "chat",
+        "Chat",
+        "Ask anything, or ask about the orders of a small shop: the chat finds them, and moves a delivery "
+        "once you have allowed it.",
+        [
+            (
+                "system",
+                "You are the assistant of a small shop. Answer in Markdown, briefly. Find orders with the "
+                "tools, never guess about them. A delivery is moved only when somebody asks for it; where "
+                "a call was refused, say so and leave it at that.",
+            ),
+            ("messages_placeholder", "history"),
+            ("human", "{message}"),
+        ],
+        {"message": "Which orders of Ada and Grace are on their way?"},
+        {
+            "model": "openai/gpt-4o-mini",
+            "client_models": ["openai/gpt-4o-mini", "openai/gpt-4o", "mistralai/mistral-small"],
+            "message_variable": "message",
+        },
+        tools=(FIND_ORDERS, CHANGE_DELIVERY_DATE),
     ),
 ]
 
 
 @transaction.atomic
-def seed_chains() -> list[str]:
-    """Make and publish the chains that are missing; answers their slugs."""
-    made = []
+def seed_chains() -> tuple[list[str], list[str]]:
+    """Make and publish the chains that are missing; answers the slugs of those that were published, and of
+    those that were not: a prompt or a tool that has such a name already is taken as it is.
+    """
+    made: list[str] = []
+    unpublished: list[str] = []
     for example in EXAMPLES:
         if not Chain.objects.filter(slug=example.slug).exists():
-            _make(example).publish(note="The demo's own")
-            made.append(example.slug)
-    return made
+            chain = _make(example)
+            try:
+                chain.publish(note="The demo's own")
+            except ValidationError:
+                unpublished.append(example.slug)
+            else:
+                made.append(example.slug)
+    return made, unpublished
 
 
 def _make(example: Example) -> Chain:
@@ -97,20 +171,18 @@ def _make(example: Example) -> Chain:
     if is_new:
         for position, (role, text) in enumerate(example.rows, start=1):
             prompt.rows.create(position=position, role=role, text=text)
-    tool = None
-    if example.forced_tool:
-        tool, _ = ToolSpec.objects.get_or_create(name=example.forced_tool, defaults=JOKE)
+    tools = [ToolSpec.objects.get_or_create(name=tool["name"], defaults=tool)[0] for tool in example.tools]
+    is_forced = example.fields.get("tool_choice") == Chain.ToolChoice.FORCED
     chain = Chain.objects.create(
         slug=example.slug,
         title=example.title,
         description=example.description,
         prompt=prompt,
-        forced_tool=tool,
+        forced_tool=tools[0] if is_forced else None,
         access=Chain.Access.PUBLIC,
         **example.fields,
     )
-    if tool:
-        chain.tools.add(tool)
+    chain.tools.set(tools)
     return chain
 
 

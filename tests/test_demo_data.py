@@ -20,10 +20,11 @@ from django.core.management import call_command
 from django.http import HttpResponse
 
 from openrouter_app.engine.client import httpx
-from openrouter_app.models import Chain, ChainVersion, PromptRow, PromptTemplate
-from project import hosts, providers
+from openrouter_app.models import Chain, ChainVersion, PromptRow, PromptTemplate, ToolSpec
+from project import demo_data, demo_orders, hosts, providers
 from project.csp import POLICY, ContentSecurityPolicyMiddleware
 from project.demo_data import EXAMPLES
+from project.models import Order
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -41,7 +42,7 @@ def seed():
 def test_chains_of_the_documentation_are_public_and_published():
     seed()
     bodies = {chain.slug: chain.published.body for chain in Chain.objects.visible_to(None)}
-    assert set(bodies) == {"translate", "count", "joke"}
+    assert set(bodies) == {"translate", "count", "joke", "chat"}
     assert bodies["translate"]["messages"] == [
         ["system", "You are a helpful assistant that translates {input_language} to {output_language}."],
         ["human", "{text}"],
@@ -59,9 +60,16 @@ def test_chains_of_the_documentation_are_public_and_published():
     (tool,) = bodies["joke"]["tools"]
     assert tool["schema"]["required"] == ["setup", "punchline"]
     assert [body["model"] for _, body in sorted(bodies.items())] == [
+        "openai/gpt-4o-mini",
         "mistralai/mistral-small",
         "openai/gpt-4o",
         "mistralai/mistral-small",
+    ]
+    assert ["messages_placeholder", "history"] in bodies["chat"]["messages"]
+    assert bodies["chat"]["history"]["variable"] == "message"
+    assert [(tool["handler"], tool["approval"]) for tool in bodies["chat"]["tools"]] == [
+        ("change_delivery_date", "owner"),
+        ("find_orders", "none"),
     ]
 
 
@@ -75,16 +83,16 @@ def test_examples_fill_exactly_the_variables():
 @pytest.mark.django_db
 def test_seeding_again_keeps_every_edit_and_says_nothing(settings):
     settings.DEBUG = True
-    assert "translate, count, joke" in seed()
+    assert "translate, count, joke, chat" in seed()
     PromptRow.objects.filter(template__slug="joke").update(text="edited {foo}")
     Chain.objects.filter(slug="count").update(title="Edited", enabled=False)
-    before = list(Chain.objects.values()), list(PromptRow.objects.values()), ChainVersion.objects.count()
+    ToolSpec.objects.filter(name="find_orders").update(description="Edited")
+    Order.objects.filter(number=1004).update(delivery_date="2020-01-01")
+    Order.objects.filter(number=1001).delete()
+    kept = (Chain, PromptRow, ToolSpec, Order)
+    before = [list(model.objects.values()) for model in kept], ChainVersion.objects.count()
     assert seed() == ""
-    assert before == (
-        list(Chain.objects.values()),
-        list(PromptRow.objects.values()),
-        ChainVersion.objects.count(),
-    )
+    assert before == ([list(model.objects.values()) for model in kept], ChainVersion.objects.count())
 
 
 @pytest.mark.django_db
@@ -94,6 +102,27 @@ def test_what_is_missing_is_made_again():
     Chain.objects.filter(pk=chain.pk).update(slug="my-joke")
     assert seed() == "Made the chains joke.\n"
     assert Chain.objects.get(slug="joke").prompt == chain.prompt
+
+
+@pytest.mark.django_db
+def test_a_demo_from_before_the_chat_gets_it_and_keeps_the_rest(monkeypatch):
+    with monkeypatch.context() as before:
+        before.setattr(demo_data, "EXAMPLES", EXAMPLES[:3])
+        before.setattr(demo_orders, "ORDERS", [])
+        assert "translate, count, joke." in seed()
+    Chain.objects.filter(slug="joke").update(title="Mine")
+    assert seed() == "Made the chains chat.\nMade 9 orders of a small shop.\n"
+    assert Chain.objects.get(slug="joke").title == "Mine"
+    assert Chain.objects.get(slug="chat").published.number == 1
+
+
+@pytest.mark.django_db
+def test_a_chain_that_meets_a_prompt_of_its_name_is_made_all_the_same_and_said_to_be_unpublished():
+    PromptTemplate.objects.create(slug="chat").rows.create(position=1, role="human", text="{mine}")
+    said = seed()
+    assert "Made the chains translate, count, joke.\n" in said
+    assert "Made the chains chat, but could not publish them" in said
+    assert Chain.objects.get(slug="chat").published is None
 
 
 @pytest.mark.django_db
@@ -135,8 +164,8 @@ def test_a_password_somebody_chose_is_never_touched(settings):
         assert get_user_model().objects.get().check_password("chosen")
 
 
-def test_there_are_three_examples():
-    assert [example.slug for example in EXAMPLES] == ["translate", "count", "joke"]
+def test_there_are_four_examples():
+    assert [example.slug for example in EXAMPLES] == ["translate", "count", "joke", "chat"]
 
 
 # Who answers
