@@ -20,7 +20,7 @@ from playwright.sync_api import Browser, Locator, Page, Route, WebSocketRoute, e
 from openrouter_app.pages.fields import Field
 from project.csp import POLICY
 
-from .conftest import blank_page
+from .conftest import STATIC, blank_page
 
 HEADERS = {"Content-Type": "text/html; charset=utf-8", "Content-Security-Policy": POLICY}
 URLS = {
@@ -115,9 +115,11 @@ def said(words: str, *blocks: str) -> dict[str, Any]:
 class Talk:
     """A page with a chat, and its server's end."""
 
-    def __init__(self, page: Page, address: str) -> None:
+    def __init__(self, page: Page, address: str, expected: list[str]) -> None:
         self.page = page
         self.address = address
+        self.expected = expected
+        """Words of what the browser may say in its console."""
         self.sockets: list[WebSocketRoute] = []
         self.heard: list[dict[str, Any]] = []
         self.posted: list[tuple[str, dict[str, str]]] = []
@@ -129,6 +131,8 @@ class Talk:
         self.seq: dict[str, int] = {}
         self.language = "en"
         page.set_default_timeout(10_000)
+        if not (STATIC / "openrouter_app/css/markdown.css").exists():
+            page.route("**/css/markdown.css", lambda route: route.fulfill(body="", content_type="text/css"))
         page.route_web_socket("**/ws/openrouter/**", self._greet)
         page.route("**/chains/talk/", lambda route: self._page(route, None))
         page.route("**/chains/talk/chat/**", lambda route: self._fragment(route))
@@ -161,7 +165,7 @@ class Talk:
             "chain": chain,
             "conversation": conversation and SimpleNamespace(uuid=conversation.id),
             "config": config,
-            "config_json": mark_safe(in_script),  # noqa: S308
+            "config_json": mark_safe(in_script),
             "history": data["messages"] if data else [],
             "fields": self.fields,
             "message_variable": "message",
@@ -305,5 +309,6 @@ class Talk:
 
 @contextmanager
 def talking(browser: Browser, address: str) -> Iterator[Talk]:
-    with blank_page(browser, address) as page:
-        yield Talk(page, address)
+    expected: list[str] = []
+    with blank_page(browser, address, expected) as page:
+        yield Talk(page, address, expected)

@@ -157,7 +157,7 @@ const EVENTS = new Map(
     "tool.invalid": (state, event, changes) =>
       moveCall(state, event, "invalid", pick(event, "raw", "message"), changes),
     "tool.approval": (state, event, changes) =>
-      moveCall(state, event, "waiting", pick(event, "expires"), changes),
+      moveCall(state, event, "waiting", pick(event, "approval", "expires"), changes),
     "tool.decided": (state, event, changes) =>
       moveCall(state, event, event.approve === true ? "approved" : "denied", pick(event, "reason"), changes),
     "tool.running": (state, event, changes) => moveCall(state, event, "running", {}, changes),

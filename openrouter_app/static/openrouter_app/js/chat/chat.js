@@ -7,12 +7,13 @@
  * the conversation, in this tab or another, is fetched.
  */
 
-import { Client, Run, newId } from "../client.js";
+import { Client, Run } from "../client.js";
 import { Connection } from "../connection.js";
 import { ConnectionStatus } from "../connection-status.js";
 import { Memory } from "../memory.js";
 import { complaint } from "../problems.js";
 import { Api } from "./api.js";
+import { Asking } from "./asking.js";
 import { Composer } from "./composer.js";
 import { ConversationList } from "./conversation-list.js";
 import { EndKeeper } from "./end-keeper.js";
@@ -20,16 +21,20 @@ import { QuestionView } from "./question-view.js";
 import { ReplyView } from "./reply-view.js";
 import { Shell } from "./shell.js";
 import { Thread } from "./thread.js";
+import { Versions } from "./versions.js";
 
-/** @typedef {{input?: Record<string, string>, options?: Record<string, string>, parent?: string | null, id?: string}} Wanted */
+/** @typedef {import("./asking.js").Wanted} Wanted */
+
+const TITLE = 60; // characters
+const AGAIN = 1_000; // milliseconds, before what was refused is said again
 
 export class Chat {
   /** @type {string | null} null: a new one, which has no message yet */
   conversation = null;
   /** @type {Run | null} the newest run of this conversation */
   run = null;
-  /** @type {Run | null} a start that the server has not answered with a snapshot */
-  #pending = null;
+  /** @type {Asking | null} a start that the server has not answered with a snapshot */
+  #asking = null;
   /** @type {any} what was said of the conversation meanwhile */
   #unread = null;
   #fetched = 0; // answers to an older question come too late
@@ -55,11 +60,7 @@ export class Chat {
     this.end = new EndKeeper(this.shell.target("viewport"), this.thread.host, this.shell.target("jump"));
     const list = this.shell.target("list");
     this.list = list ? new ConversationList(list, this.api, config.chain, strings) : null;
-    this.actions = {
-      edit: (/** @type {QuestionView} */ view, /** @type {Record<string, string>} */ input) => this.#edit(view, input),
-      again: (/** @type {ReplyView} */ view) => this.#again(view),
-      showVersion: (/** @type {string} */ id) => this.#showVersion(id),
-    };
+    this.actions = new Versions(this);
   }
 
   connect() {
@@ -99,7 +100,7 @@ export class Chat {
     this.shell[verb]("route", this.#route);
     this.shell[verb]("suggest", this.#suggest);
     this.list?.[verb]("open", this.#chosen);
-    this.list?.[verb]("renamed", this.#renamed);
+    this.list?.[verb]("titled", this.#titled);
     this.list?.[verb]("deleted", this.#deleted);
     this.list?.[verb]("problem", this.#complain);
     this.root[verb]("announce", this.#announce);
@@ -117,7 +118,7 @@ export class Chat {
    */
   async open(conversation, { replace = false } = {}) {
     if (conversation === null) return this.#begin(null, null);
-    const data = await this.#fetch(conversation);
+    const data = await this.fetch(conversation);
     if (data) this.#begin(conversation, data);
     else if (replace && !this.thread.last) this.#begin(null, null);
   }
@@ -127,11 +128,11 @@ export class Chat {
     if (this.conversation) this.client.unfollowConversation(this.conversation);
     if (this.run && this.busy) this.client.unfollow(this.run);
     this.#fetched += 1;
-    this.#pending = this.#unread = this.run = null;
+    this.#asking = this.#unread = this.run = null;
     this.thread.cut(0);
     this.conversation = conversation;
     this.composer.open(conversation);
-    if (data) this.#show(data);
+    if (data) this.show(data);
     this.#named(data?.title ?? "");
     if (conversation) this.client.followConversation(conversation);
     this.#resume();
@@ -143,7 +144,7 @@ export class Chat {
   /** A start that this tab has asked for before a reload, and that nobody has answered. */
   #resume() {
     const kept = this.memory.read(this.#pendingKey);
-    if (kept) this.#start(kept, this.thread.views.length);
+    if (kept) this.start(kept);
     else if (this.composer.held && !this.busy) this.#release();
   }
 
@@ -160,7 +161,7 @@ export class Chat {
   }
 
   /** @param {any} data */
-  #show(data) {
+  show(data) {
     this.thread.show(data.messages, (message) => this.#view(message, data.run));
     const last = this.thread.last;
     const run = last instanceof ReplyView ? last.run : null;
@@ -179,13 +180,13 @@ export class Chat {
   }
 
   /** @param {string} conversation @param {string} [message] @returns {Promise<any>} null where it went wrong */
-  async #fetch(conversation, message) {
+  async fetch(conversation, message) {
     const asked = (this.#fetched += 1);
     try {
       const data = await this.api.conversation(conversation, message);
       return asked === this.#fetched ? data : null;
     } catch (error) {
-      if (asked === this.#fetched) this.#fail(/** @type {any} */ (error));
+      if (asked === this.#fetched) this.fail(/** @type {any} */ (error));
       return null;
     }
   }
@@ -196,7 +197,7 @@ export class Chat {
   #heard = (event) => {
     const news = /** @type {CustomEvent} */ (event).detail;
     if (news.conversation !== this.conversation) return;
-    if (this.#pending) this.#unread = news;
+    if (this.#asking) this.#unread = news;
     else this.#catchUp(news);
   };
 
@@ -205,9 +206,9 @@ export class Chat {
     this.list?.refresh();
     const isKnown = head === (this.thread.last?.id ?? null) && (!run || run === this.run?.id);
     if (isKnown || !this.conversation) return;
-    const data = await this.#fetch(this.conversation);
+    const data = await this.fetch(this.conversation);
     if (data) {
-      this.#show(data);
+      this.show(data);
       this.#named(data.title);
     }
   }
@@ -250,7 +251,7 @@ export class Chat {
     } else if (this.busy) {
       composer.hold(wanted);
     } else {
-      this.#start(wanted, this.thread.views.length);
+      this.start(wanted);
     }
   };
 
@@ -258,123 +259,66 @@ export class Chat {
     const { held } = this.composer;
     if (!held || this.busy) return;
     this.composer.hold(null);
-    this.#start(held, this.thread.views.length);
+    this.start(held);
   };
 
-  /** @param {QuestionView} view @param {Record<string, string>} input */
-  #edit(view, input) {
-    if (this.busy) return view.refuse(input, this.strings.text("wait"));
-    this.#start({ input, parent: view.parent ?? null, options: this.#options }, this.thread.views.indexOf(view));
-  }
-
-  /** @param {ReplyView} view */
-  #again(view) {
-    const at = this.thread.views.indexOf(view);
-    const question = this.thread.views[at - 1];
-    if (this.busy) return this.composer.refuse(this.strings.text("wait"));
-    if (!question?.id) return;
-    this.composer.forgive();
-    this.#start({ parent: question.id, options: this.#options }, at);
-  }
-
-  get #options() {
-    const model = this.composer.model?.value;
-    return model ? { model } : undefined;
-  }
-
-  /**
-   * Ask, and show at once what was asked.
-   *
-   * @param {Wanted} wanted without input: another answer to the parent
-   * @param {number} at what stands from there on in the thread is another version
-   */
-  #start(wanted, at) {
-    const { id = newId(), input, parent, options } = wanted;
-    this.memory.write(this.#pendingKey, { ...wanted, id });
-    const conversation = this.conversation ?? "new";
-    const run = this.client.start(this.config.chain, input, { id, conversation, parent, options });
-    const before = this.thread.cut(at);
-    const versions = [...(before[0]?.siblingIds ?? []), null];
-    const made = [];
-    if (input) made.push(new QuestionView({ parent, input, siblings: versions }, this.config, this.strings, this.actions));
-    made.push(new ReplyView({ parent, siblings: input ? [null] : versions }, run, this.strings, this.actions));
-    this.thread.add(...made);
-    this.#pending = run;
-    this.#watch(run);
-    run.addEventListener("accepted", (event) => this.#accepted(run, made, /** @type {CustomEvent} */ (event).detail));
-    run.addEventListener("refused", (event) => {
-      this.#refused(run, wanted, { at, made, before }, /** @type {CustomEvent} */ (event).detail);
-    });
-    run.addEventListener("change", () => this.#settled(run, made), { once: true });
+  /** @param {Wanted} wanted @param {number} [at] where in the thread */
+  start(wanted, at = this.thread.views.length) {
+    const key = this.#pendingKey;
+    const asking = new Asking(this, wanted, at);
+    /** @param {string} type @param {(detail: any) => void} react */
+    const on = (type, react) => {
+      asking.addEventListener(type, (event) => {
+        if (type !== "settled") this.memory.write(key, undefined);
+        if (asking === this.#asking) react(/** @type {CustomEvent} */ (event).detail);
+      });
+    };
+    this.memory.write(key, asking.wanted);
+    this.#asking = asking;
+    this.#watch(asking.run);
+    on("accepted", ({ conversation }) => this.#accepted(conversation, asking.question?.text ?? ""));
+    on("settled", () => this.#settled());
+    on("withdrawn", () => this.#withdrawn(wanted));
+    on("refused", (error) => this.#refused(asking, error));
     this.shell.showEmpty(false);
     this.#showBusy();
     this.end.follow();
   }
 
-  /** @param {Run} run @param {(QuestionView | ReplyView)[]} made @param {{run: string, conversation: string | null}} detail */
-  #accepted(run, made, { run: id, conversation }) {
-    if (run !== this.#pending) return;
-    this.memory.write(this.#pendingKey, undefined);
-    // After a reload the server may have had it already, and it stands in the thread.
-    const twin = this.thread.views.findIndex((view) => view instanceof ReplyView && view.run !== run && view.run.id === id);
-    const old = twin < 0 ? [] : this.thread.views.slice(made.length > 1 ? twin - 1 : twin, twin + 1);
-    for (const view of old) this.thread.remove(view);
+  /** @param {string | null} conversation @param {string} said */
+  #accepted(conversation, said) {
     if (conversation && conversation !== this.conversation) {
       this.conversation = conversation;
       this.composer.rename(conversation);
-      this.#named("");
+      this.#named(said.trim().split("\n")[0].slice(0, TITLE)); // until the server has named it
       this.client.followConversation(conversation);
     }
     this.list?.refresh();
   }
 
-  /** The first snapshot says which messages question and answer have become. */
-  /** @param {Run} run @param {(QuestionView | ReplyView)[]} made */
-  #settled(run, made) {
-    const { message, parent } = run.state;
-    if (run.fold.seq === null || run !== this.#pending) return this.#withdrawn(run, made);
-    const [question, reply] = made.length > 1 ? made : [null, made[0]];
-    if (parent) question?.settle(parent, null);
-    if (message) reply.settle(message, parent);
-    this.#pending = null;
+  #settled() {
     const news = this.#unread;
-    this.#unread = null;
+    this.#asking = this.#unread = null;
     if (news) this.#catchUp(news);
   }
 
-  /** It was stopped before the server had heard of it. */
-  /** @param {Run} run @param {(QuestionView | ReplyView)[]} made */
-  #withdrawn(run, made) {
-    if (run !== this.#pending || !run.final) return;
-    this.memory.write(this.#pendingKey, undefined);
-    this.#pending = null;
-    const [first] = made;
-    for (const view of made) this.thread.remove(view);
-    if (first instanceof QuestionView) this.composer.restore(first.input);
+  /** @param {Wanted} wanted */
+  #withdrawn(wanted) {
+    if (wanted.input) this.composer.restore(wanted.input);
     this.#afterRefusal();
   }
 
-  /**
-   * Nothing was started: the thread is as before, and what was written is kept.
-   *
-   * @param {Run} run
-   * @param {Wanted} wanted
-   * @param {{at: number, made: (QuestionView | ReplyView)[], before: (QuestionView | ReplyView)[]}} change
-   * @param {any} error
-   */
-  #refused(run, wanted, { made, before }, error) {
-    if (run !== this.#pending) return;
-    this.memory.write(this.#pendingKey, undefined);
-    this.#pending = null;
-    for (const view of made) this.thread.remove(view);
-    this.thread.add(...before);
+  /** Nothing was started: what was written is kept, where it was written. */
+  /** @param {Asking} asking @param {any} error */
+  #refused({ wanted: { input, options }, before: [edited] }, error) {
     const isElsewhere = error.code === "busy" && typeof error.run === "string";
     const message = complaint(error, this.strings);
-    const [edited] = before;
-    if (wanted.input && isElsewhere && !edited) this.composer.hold({ input: wanted.input, options: wanted.options });
-    else if (wanted.input && edited instanceof QuestionView) edited.refuse(wanted.input, message);
-    else {
-      if (wanted.input) this.composer.restore(wanted.input);
+    if (input && isElsewhere && !edited) {
+      this.composer.hold({ input, options });
+    } else if (input && edited instanceof QuestionView) {
+      edited.refuse(input, message);
+    } else {
+      if (input) this.composer.restore(input);
       this.composer.refuse(message, error.details?.variables);
     }
     this.#afterRefusal(isElsewhere);
@@ -383,35 +327,13 @@ export class Chat {
   async #afterRefusal(isElsewhere = false) {
     const last = this.thread.last;
     this.run = last instanceof ReplyView ? last.run : null;
-    this.#unread = null;
+    this.#asking = this.#unread = null;
     this.shell.showEmpty(this.thread.views.length === 0);
     this.#showBusy();
     if (!isElsewhere || !this.conversation) return;
-    const data = await this.#fetch(this.conversation);
-    if (data) this.#show(data);
-    if (!this.busy) this.#release(); // it has ended meanwhile
-  }
-
-  /** @param {string} id of a message */
-  async #showVersion(id) {
-    if (this.busy || !this.conversation) return this.composer.refuse(this.strings.text("wait"));
-    const { conversation } = this;
-    this.composer.forgive();
-    const data = await this.#fetch(conversation, id);
-    if (!data) return;
-    const button = document.activeElement?.getAttribute("aria-label");
-    this.#show(data);
-    this.#keepFocus(id, button);
-    this.api.moveHead(conversation, id).catch((error) => this.#fail(error));
-  }
-
-  /** The version that went had the focus on its switch: the new one's takes it. */
-  /** @param {string} id @param {string | null | undefined} label of the button that was pressed */
-  #keepFocus(id, label) {
-    if (document.activeElement !== document.body) return;
-    const view = this.thread.views.find((known) => known.id === id);
-    const buttons = [...(view?.siblings.element.querySelectorAll("button") ?? [])];
-    buttons.find((button) => button.getAttribute("aria-label") === label)?.focus({ preventScroll: true });
+    const data = await this.fetch(this.conversation);
+    if (data) this.show(data);
+    if (!this.busy) setTimeout(this.#release, AGAIN); // what was in the way has ended meanwhile
   }
 
   #stop = () => {
@@ -434,7 +356,7 @@ export class Chat {
   };
 
   /** @param {Event} event */
-  #renamed = (event) => {
+  #titled = (event) => {
     const { conversation, title } = /** @type {CustomEvent} */ (event).detail;
     if (conversation === this.conversation) this.#named(title);
   };
@@ -450,7 +372,7 @@ export class Chat {
   #complain = (event) => {
     const error = /** @type {CustomEvent} */ (event).detail;
     if (error.call) return; // stands in its card
-    if (error.status !== undefined) return this.#fail(error);
+    if (error.status !== undefined) return this.fail(error);
     if (error.conversation && error.conversation === this.conversation) {
       this.#begin(null, null);
       return this.composer.refuse(this.strings.text("conversation.gone"));
@@ -460,7 +382,7 @@ export class Chat {
 
   /** A request over HTTP went wrong. */
   /** @param {import("./api.js").ApiError} error */
-  #fail({ status, message }) {
+  fail({ status, message }) {
     const own = status === 404 ? "conversation.gone" : status === 0 ? "offline" : "error";
     this.composer.refuse(message || this.strings.text(own));
   }

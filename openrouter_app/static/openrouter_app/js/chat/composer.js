@@ -187,6 +187,12 @@ export class Composer extends EventTarget {
     for (const field of this.fields.values()) field.removeAttribute("aria-invalid");
   }
 
+  /** What a start says beside its input. */
+  get options() {
+    const model = this.model?.value;
+    return model ? { model } : undefined;
+  }
+
   /** @returns {Record<string, string>} */
   #values() {
     return Object.fromEntries(Array.from(this.fields, ([name, field]) => [name, field.value]));
@@ -198,8 +204,7 @@ export class Composer extends EventTarget {
     this.forgive();
     const empty = [...this.fields.values()].filter((field) => field.required && !field.value.trim());
     if (empty.length) return this.#complain(empty);
-    const model = this.model?.value;
-    const detail = { input: this.#values(), ...(model ? { options: { model } } : {}) };
+    const detail = { input: this.#values(), options: this.options };
     const wanted = new CustomEvent("send", { detail, cancelable: true });
     if (!this.dispatchEvent(wanted)) return;
     this.#write("");

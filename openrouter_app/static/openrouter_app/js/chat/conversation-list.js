@@ -1,8 +1,8 @@
 /**
  * The visitor's conversations with this chain: open one, find one, rename, delete, export.
  *
- * Events: `open` {conversation, url} (conversation null: a new one), `deleted` {conversation},
- * `problem` {message}.
+ * Events: `open` {conversation} (null: a new one), `titled` {conversation, title}, `deleted`
+ * {conversation}, `problem` (an `ApiError`).
  */
 
 import { element } from "../element.js";
@@ -94,6 +94,9 @@ export class ConversationList extends EventTarget {
     this.none.hidden = conversations.length > 0;
     this.none.textContent = this.strings.text(this.search.value.trim() ? "list.nothing" : "list.none");
     this.mark(this.#active);
+    for (const { conversation, title } of conversations) {
+      if (conversation === this.#active && title) this.#tellTitle(conversation, title);
+    }
     if (focused && !focused.isConnected) this.#link(focused.dataset.conversation)?.focus();
   }
 
@@ -185,7 +188,12 @@ export class ConversationList extends EventTarget {
     row.replaceWith(made);
     this.mark(this.#active);
     made.querySelector("a")?.focus();
-    this.dispatchEvent(new CustomEvent("renamed", { detail: { conversation: id, title } }));
+    this.#tellTitle(id, title);
+  }
+
+  /** @param {string} conversation @param {unknown} title */
+  #tellTitle(conversation, title) {
+    this.dispatchEvent(new CustomEvent("titled", { detail: { conversation, title: asText(title) } }));
   }
 
   /** @param {HTMLElement} menu @param {string} id @param {HTMLElement} more */

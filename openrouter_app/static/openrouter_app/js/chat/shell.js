@@ -117,7 +117,9 @@ export class Shell extends EventTarget {
 
   /** @param {Event} event */
   #clicked = (event) => {
-    const button = /** @type {Element} */ (event.target).closest("[data-suggestion]");
+    const target = /** @type {Element} */ (event.target);
+    if (!target.closest("[data-target=list], [data-target=list-toggle]")) this.closeList();
+    const button = target.closest("[data-suggestion]");
     if (!(button instanceof HTMLElement)) return;
     this.dispatchEvent(new CustomEvent("suggest", { detail: button.dataset.suggestion }));
   };
