@@ -97,11 +97,17 @@ def test_unfinished_answer_is_named_and_shows_what_its_log_has():
     made = make_conversation(visitor(), "one")
     say(made, "two", status="running", lease_until=timezone.now() + timezone.timedelta(seconds=60))
     run = Run.objects.get(conversation=made, status="running")
-    make_log(run, [Started("chat", 1), StepStarted(0, None, "a/b"), Text(1, "half")])
+    make_log(run, [Started("chat", 1), StepStarted(0, None, "a/b"), Text(1, "One.\n\nhalf")])
     data = conversation_data(made)
     assert data["run"] == str(run.uuid)
     state = data["messages"][-1]["state"]
-    assert (state["status"], state["parts"][-1]["text"]) == ("running", "half")
+    part = state["parts"][-1]
+    assert (state["status"], part["text"], len(part["blocks"]), part["rest"]) == (
+        "running",
+        "One.\n\nhalf",
+        1,
+        "half",
+    )
 
 
 @pytest.mark.parametrize("turns", [2, 12])
@@ -150,3 +156,14 @@ def test_two_thousand_messages_are_fast(django_assert_max_num_queries):
         tree.newest_leaf(place)
     assert time.perf_counter() - begun < 1
     assert [entry.text for entry in entries(made, tree, [*tree][:1])] == ["question 0"]
+
+
+def test_texts_come_with_the_blocks_that_a_socket_would_send():
+    made = make_conversation(visitor())
+    say(made, "hi", "A **word**.\n\nAnother.")
+    part = conversation_data(made)["messages"][-1]["state"]["parts"][-1]
+    assert len(part["blocks"]) == 2
+    assert "<strong>word</strong>" in part["blocks"][0]
+    assert part["rest"] == ""
+    plain = conversation_data(made, html=False)["messages"][-1]["state"]["parts"][-1]
+    assert plain == {"type": "text", "text": "A **word**.\n\nAnother."}

@@ -12,19 +12,26 @@ from uuid import UUID
 from django.urls import reverse
 from django.utils.translation import gettext as _
 
+from ..blocks import BlockSplitter
 from ..conversations.listing import Listed
 from ..conversations.threads import Entry, Place, Tree, entries, tree_of
+from ..markdown import render, render_parts
 from ..models import Conversation, Run
 from ..runs import rows
 
 
-def conversation_data(conversation: Conversation, message: UUID | None = None) -> dict[str, Any] | None:
-    """The path that is shown, each message with its state; None where there is no such message."""
+def conversation_data(
+    conversation: Conversation, message: UUID | None = None, *, html: bool = True
+) -> dict[str, Any] | None:
+    """The path that is shown, each message with its state; None where there is no such message.
+
+    With ``html`` text parts have their ``blocks``, as on a socket that asks for them.
+    """
     tree = tree_of(conversation)
     path = tree.shown(conversation.head_id, message)
     if path is None:
         return None
-    messages = messages_of(conversation, tree, path)
+    messages = messages_of(conversation, tree, path, html=html)
     head = tree.find(conversation.head_id) or (path[-1] if path else None)
     running = conversation.runs.filter(status__in=Run.UNFINISHED).values_list("uuid", flat=True).first()
     return {
@@ -37,12 +44,14 @@ def conversation_data(conversation: Conversation, message: UUID | None = None) -
     }
 
 
-def messages_of(conversation: Conversation, tree: Tree, places: Iterable[Place]) -> list[dict[str, Any]]:
+def messages_of(
+    conversation: Conversation, tree: Tree, places: Iterable[Place], *, html: bool = True
+) -> list[dict[str, Any]]:
     """These messages of the tree, each as ``conversation-data`` has it."""
-    return [_message(entry) for entry in entries(conversation, tree, places)]
+    return [_message(entry, html) for entry in entries(conversation, tree, places)]
 
 
-def _message(entry: Entry) -> dict[str, Any]:
+def _message(entry: Entry, html: bool) -> dict[str, Any]:
     message: dict[str, Any] = {
         "message": str(entry.place.uuid),
         "parent": None if entry.parent is None else str(entry.parent),
@@ -53,13 +62,29 @@ def _message(entry: Entry) -> dict[str, Any]:
     if entry.input is not None:
         message |= {"input": entry.input, "text": entry.text}
     elif entry.run is not None:
-        message |= answer_of(entry.run)
+        message |= answer_of(entry.run, html=html)
     return message
 
 
-def answer_of(run: Run) -> dict[str, Any]:
+def answer_of(run: Run, *, html: bool = True) -> dict[str, Any]:
     """A run as the answer it writes."""
-    return {"run": str(run.uuid), "state": _state(run)}
+    state = _state(run)
+    if html:
+        parts = state["parts"]
+        is_over = state["status"] in Run.FINAL
+        state["parts"] = render_parts(parts if is_over else parts[:-1])
+        if parts and not is_over:
+            state["parts"].append(_open(parts[-1]))
+    return {"run": str(run.uuid), "state": state}
+
+
+def _open(part: dict[str, Any]) -> dict[str, Any]:
+    """The last part of an answer that is being written: a text has blocks that are finished, and a rest."""
+    if part["type"] != "text":
+        return part
+    splitter = BlockSplitter()
+    blocks = [block for piece in splitter.feed(part["text"]) if (block := render(piece))]
+    return {**part, "blocks": blocks, "rest": splitter.rest}
 
 
 def _state(run: Run) -> dict[str, Any]:

@@ -44,9 +44,8 @@ def export_json(request: HttpRequest, conversation: str) -> HttpResponse:
     found = mine(request, conversation)
     tree = tree_of(found)
     head = tree.find(found.head_id)
-    text = exporting.json_text(
-        found, None if head is None else str(head.uuid), messages_of(found, tree, tree)
-    )
+    messages = messages_of(found, tree, tree, html=False)
+    text = exporting.json_text(found, None if head is None else str(head.uuid), messages)
     return _file(found, "json", "application/json", text)
 
 
@@ -55,7 +54,7 @@ def export_json(request: HttpRequest, conversation: str) -> HttpResponse:
 def export_markdown(request: HttpRequest, conversation: str) -> HttpResponse:
     """What stands on the page."""
     found = mine(request, conversation)
-    data = data_of(found, message_in(request))
+    data = data_of(found, message_in(request), html=False)
     if data is None:
         raise missing()
     return _file(
