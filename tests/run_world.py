@@ -61,9 +61,9 @@ class Database:
     def monotonic(self) -> float:
         return self.now
 
-    def claim(self, run: UUID, process: str, *, lease: float, total: float) -> int | None:
+    def claim(self, run: UUID, process: str, *, fence: int, lease: float, total: float) -> int | None:
         self.reach()
-        if self.status != "queued":
+        if (self.status, self.fence) != ("queued", fence):
             return None
         self.status, self.fence, self.lease_until = "running", self.fence + 1, self.now + lease
         self.process = process
@@ -147,6 +147,7 @@ class Owner:
                 state.apply(event)
             self.said[seq] = state.snapshot()
         self.live = WatchedRun(self, state, seq)
+        self.live.queued_fence = world.database.fence
         self.writer._runs[PK] = self.live
         self.next_part = state.next_part
         self.open = self.call = ""

@@ -40,7 +40,7 @@ def skewed(request, monkeypatch):
 
 def test_claim_gives_a_queued_run_a_newer_fence_an_owner_and_a_lease():
     run = make_run()
-    assert claim(run.uuid, "me", lease=30, total=600) == run.fence + 1
+    assert claim(run.uuid, "me", fence=run.fence, lease=30, total=600) == run.fence + 1
     row = Run.objects.get()
     assert (row.status, row.owner_process, row.fence) == ("running", "me", run.fence + 1)
     assert row.started is not None
@@ -53,8 +53,21 @@ def test_only_queued_runs_are_claimed(status):
     ended = {"ended": timezone.now()} if status in Run.FINAL else {}
     run = make_run(status, **ended)
     before = Run.objects.values().get()
-    assert claim(run.uuid, "me", lease=30, total=600) is None
+    assert claim(run.uuid, "me", fence=run.fence, lease=30, total=600) is None
     assert Run.objects.values().get() == before
+
+
+def test_run_that_was_elsewhere_since_it_was_looked_at_is_not_claimed():
+    run = make_run(fence=2)
+    assert claim(run.uuid, "me", fence=0, lease=30, total=600) is None
+    assert claim(run.uuid, "me", fence=2, lease=30, total=600) == 3
+
+
+def test_claim_whose_answer_was_lost_is_found_when_it_is_asked_for_again():
+    run = make_run()
+    assert [claim(run.uuid, "me", fence=0, lease=30, total=600) for _ in range(2)] == [1, 1]
+    assert claim(run.uuid, "somebody else", fence=0, lease=30, total=600) is None
+    assert claim(run.uuid, "me", fence=1, lease=30, total=600) is None
 
 
 @pytest.mark.django_db(transaction=True)
@@ -66,7 +79,7 @@ def test_of_two_claimers_at_once_exactly_one_gets_the_run():
         def take(name, run=run, fences=fences, both=both):
             try:
                 both.wait()
-                fences.append(claim(run.uuid, name, lease=30, total=600))
+                fences.append(claim(run.uuid, name, fence=run.fence, lease=30, total=600))
             finally:
                 connections.close_all()
 
@@ -272,7 +285,7 @@ def test_run_that_is_renewed_while_the_reaper_comes_is_left_alone(monkeypatch):
 
 def test_leases_are_in_the_databases_time_whatever_this_machines_clock_says(skewed):
     run = make_run("queued")
-    claim(run.uuid, "me", lease=30, total=600)
+    claim(run.uuid, "me", fence=run.fence, lease=30, total=600)
     assert runs.reap() == []
     write({}, [run.pk], ("me", 20))
     assert runs.reap() == []

@@ -72,8 +72,10 @@ class PendingCalls:
         return call
 
     def name(self, call: PendingCall, name: str) -> None:
-        """The call's name has come, and with it an id of ours: the provider's where it is unique."""
-        wanted = call.provider_id
+        """The call's name has come, and with it an id of ours: the provider's where it is unique and no
+        database or terminal stumbles over it.
+        """
+        wanted = call.provider_id if call.provider_id.isprintable() else ""
         number = self.all.index(call)
         while not wanted or wanted in self._ids:
             wanted = f"call_{number}"

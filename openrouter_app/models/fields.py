@@ -180,4 +180,9 @@ class OutsideTextField(models.TextField):  # type: ignore[type-arg]  # text in, 
     def get_prep_value(self, value: Any) -> Any:
         """The text as it can be stored."""
         value = super().get_prep_value(value)
-        return _UNSTORABLE.sub("\ufffd", value[: self.max_length]) if isinstance(value, str) else value
+        return storable(value[: self.max_length]) if isinstance(value, str) else value
+
+
+def storable(text: str) -> str:
+    """The text with U+FFFD for what some database does not take."""
+    return _UNSTORABLE.sub("\ufffd", text)

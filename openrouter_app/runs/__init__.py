@@ -30,7 +30,7 @@ from . import live as registry
 from .conversing import NEW
 from .draining import drain, is_draining, reopen
 from .execution import launch, take_up
-from .live import Range, Snapshot, Turn, Update
+from .live import LiveRun, Range, Snapshot, Turn, Update
 from .mirrors import updates_elsewhere
 from .reaping import reap
 from .refusals import Refused, gone
@@ -114,13 +114,14 @@ async def queue(request: Start) -> tuple[UUID, bool]:
 
 
 async def execute(run: UUID) -> None:
-    """Execute a queued run here, to its end. Does nothing where it is not queued (any more)."""
+    """Execute a queued run here, until it has ended or waits. Does nothing where it is not queued any more."""
     prepared = await again_in_database_thread(prepare_stored)(run)
     if prepared is None or registry.executing(run) is not None:
         return
-    live = launch(prepared)
-    if live.task is not None:
+    live: LiveRun | None = launch(prepared)
+    while live is not None and live.task is not None:
         await asyncio.wait([live.task])
+        live = registry.find(run)  # it waited, and was decided on at once
 
 
 async def follow(
@@ -167,7 +168,7 @@ async def decide(owner: Owner, run: UUID, call: str, *, approve: bool, reason: s
     Raises `Refused`: ``not_found``, ``decided`` (another way), ``expired``, ``forbidden``.
     """
     if await again_in_database_thread(pausing.decide)(owner, run, call, approve=approve, reason=reason):
-        await _go_on(run)
+        await take_up(run)
 
 
 async def decide_as_staff(user: Any, key: UUID, *, approve: bool, reason: str = "") -> None:
@@ -177,11 +178,6 @@ async def decide_as_staff(user: Any, key: UUID, *, approve: bool, reason: str = 
     """
     run = await again_in_database_thread(pausing.decide_as_staff)(user, key, approve=approve, reason=reason)
     if run is not None:
-        await _go_on(run)
-
-
-async def _go_on(run: UUID) -> None:
-    if not is_draining():  # otherwise whoever looks for it next takes it up
         await take_up(run)
 
 

@@ -14,6 +14,7 @@ import threading
 from collections.abc import Mapping
 from contextlib import nullcontext
 from functools import partial
+from itertools import count
 from typing import Any, NamedTuple, NoReturn
 from uuid import UUID
 
@@ -24,10 +25,11 @@ from django.db import transaction
 from django.db.models import QuerySet
 from django.db.models.functions import Now
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from .. import tool_handlers
 from ..database import LOST_DATABASE, in_database_thread
-from ..engine.errors import ToolError
+from ..engine.errors import InputError, OpenRouterError, ToolError
 from ..engine.loops import LoopState, ToolFinished
 from ..engine.messages import ToolCall as EngineCall
 from ..engine.messages import text_of
@@ -41,12 +43,13 @@ from ..tool_handlers import Handler, ToolContext
 from .events import ToolDecided, ToolResult, ToolRunning
 from .live import LiveRun
 from .starting import Prepared
-from .writer import Writer
+from .writer import Writer, patiently
 
 log = logging.getLogger("openrouter_app.tools")
 
 MOST_SHOWN = 20_000
 """Characters of a result that a page is given; the model gets more."""
+FAILED = "The tool failed."
 _STRICTNESS = (Approval.NONE, Approval.OWNER, Approval.STAFF)
 
 
@@ -91,16 +94,22 @@ class Acting:
         """Where the loop begins, or goes on from: what people decided is said first."""
         if not self._prepared.loop:
             return LoopState(messages=self._prepared.messages)
-        state = LoopState.load(self._prepared.loop)
-        for call in state.pending:
-            decision = self._prepared.decisions.get(call.id)
-            if decision is None:
-                continue
-            approved, reason = decision
-            state = state.approve(call.id) if approved else state.deny(call.id, reason=reason)
-            self._live.emit(ToolDecided(call.id, approved, reason or None))
+        try:
+            state = LoopState.load(self._prepared.loop)
+            decided = {
+                call.id: self._prepared.decisions[call.id]
+                for call in state.pending
+                if call.id in self._prepared.decisions
+            }
+            for id, (approved, reason) in decided.items():
+                state = state.approve(id) if approved else state.deny(id, reason=reason)
+        except InputError as error:  # what another version of this app has stored, perhaps
+            sentence = _("This answer cannot be gone on with. Ask for a new one.")
+            raise OpenRouterError(sentence, retryable=True, detail=error.message) from error
+        for id, (approved, reason) in decided.items():
+            self._live.emit(ToolDecided(id, approved, reason or None))
             if not approved:
-                self._said.add(call.id)  # ``denied`` says it all
+                self._said.add(id)  # ``denied`` says it all
         return state
 
     def decidable(self, pending: tuple[EngineCall, ...]) -> list[tuple[EngineCall, str]]:
@@ -120,10 +129,10 @@ class Acting:
         if item.id in self._said:
             return
         self._said.add(item.id)
-        error = text_of(item.content)
+        error = text_of(item.content)[:MOST_SHOWN]
         if (key := self._rows.get(item.id)) is not None:
             try:
-                await self._owner.call(fail, key, error)
+                await self._settled(key, error)
             except LOST_DATABASE:
                 log.exception("that call %s failed could not be written", key)
         self._live.emit(ToolResult(item.id, error=error))
@@ -148,9 +157,7 @@ class Acting:
         if handler is None:
             log.error("the tool %s has no handler %r any more", call.name, tool["handler"])
             raise ToolError("This tool is out of order.")
-        needs = self._approvals[call.name] != Approval.NONE
-        begun = partial(begin_call, self._live.pk, self._fence, call, needs_approval=needs)
-        key = await self._owner.call(begun)
+        key = await self._begun(call)
         if key is None:
             await self._lose()
         self._rows[call.id] = key
@@ -162,22 +169,39 @@ class Acting:
         )
         return result.text
 
+    async def _begun(self, call: EngineCall) -> UUID | None:
+        needs = self._approvals[call.name] != Approval.NONE
+        begin = partial(begin_call, self._live.pk, self._fence, call, needs_approval=needs)
+        attempts = count()
+        return await patiently(self._live, lambda: self._owner.call(partial(begin, again=next(attempts) > 0)))
+
+    async def _settled(self, key: UUID, error: str) -> _Result | None:
+        return await patiently(self._live, partial(self._owner.call, fail, key, error))
+
     async def _result(
         self, tool: Mapping[str, Any], handler: Handler, key: UUID, arguments: dict[str, Any]
     ) -> _Result:
         given_up = threading.Event()
+        limit = asyncio.timeout(tool["timeout"])
         try:
-            async with asyncio.timeout(tool["timeout"]):
+            async with limit:
                 if handler.is_async:
                     return await self._awaited(handler, key, arguments)
                 made: _Result = await run_in_thread(self._called, handler, key, arguments, given_up)
                 return made
         except TimeoutError:
             given_up.set()
+            if not limit.expired():
+                raise  # the handler's own
             error = f"The tool took longer than {tool['timeout']:g} seconds."
-            if (late := await self._owner.call(fail, key, error)) is not None:
+            if (late := await self._settled(key, error)) is not None:
                 return late  # it made it in that very moment
             raise ToolError(error) from None
+        except LOST_DATABASE:
+            # Perhaps in the commit, and whether that came through only the row knows.
+            if (late := await self._settled(key, FAILED)) is not None:
+                return late
+            raise
         except _GivenUp:
             await self._lose()
         except asyncio.CancelledError:
@@ -211,7 +235,8 @@ class Acting:
         context = await in_database_thread(self._context)(handler, key)
         value = await handler.function(context, **_named(handler, context, arguments))
         result = await in_database_thread(result_of)(value)
-        if not await self._owner.call(store, self._live.pk, self._fence, key, result):
+        done = partial(self._owner.call, store, self._live.pk, self._fence, key, result)
+        if not await patiently(self._live, done):
             raise _GivenUp
         return result
 
@@ -267,9 +292,12 @@ def result_of(value: Any) -> _Result:
 # What the rows say, each in one short transaction.
 
 
-def begin_call(pk: int, fence: int, call: EngineCall, *, needs_approval: bool) -> UUID | None:
+def begin_call(
+    pk: int, fence: int, call: EngineCall, *, needs_approval: bool, again: bool = False
+) -> UUID | None:
     """Make or take the call's row: from now on it runs. None where the run is somebody else's.
 
+    ``again``: nobody knows what became of the last attempt under this fence, so the call may have begun.
     Raises `ToolError` where nobody has allowed exactly this call, or it ran before.
     """
     arguments = arguments_text(call)
@@ -278,6 +306,8 @@ def begin_call(pk: int, fence: int, call: EngineCall, *, needs_approval: bool) -
         if not _is_mine(pk, fence):
             return None
         row = ToolCall.objects.filter(run_id=pk, call=call.id).first()
+        if again and row is not None and (row.status, row.hash) == (ToolCall.Status.RUNNING, digest):
+            return row.uuid
         if row is None and not needs_approval:
             row = ToolCall.objects.create(
                 run_id=pk,
@@ -302,8 +332,11 @@ def store(pk: int, fence: int, key: UUID, result: _Result) -> bool:
     with transaction.atomic():
         if not _is_mine(pk, fence):
             return False
-        running = ToolCall.objects.filter(uuid=key, status=ToolCall.Status.RUNNING)
-        return bool(running.update(status=ToolCall.Status.DONE, output=result.output, ended=Now()))
+        mine = ToolCall.objects.filter(uuid=key)
+        running = mine.filter(status=ToolCall.Status.RUNNING)
+        stored = running.update(status=ToolCall.Status.DONE, output=result.output, ended=Now())
+        # Done already: nobody else can have stored it, so an earlier attempt came through.
+        return bool(stored) or mine.filter(status=ToolCall.Status.DONE).exists()
 
 
 def fail(key: UUID, error: str) -> _Result | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Coroutine
 from contextlib import suppress
 from functools import partial
 from typing import Any, TypeVar
@@ -25,6 +25,7 @@ from ..models import Run
 from . import leases, mirrors, pausing, relay, reports, watching
 from . import live as registry
 from .acting import Acting, acts
+from .draining import is_draining
 from .endings import Outcome, fields_at_end
 from .events import Failed, Interrupted, LastEvent, Started, Stopped
 from .generating import Generation, Paused
@@ -33,14 +34,11 @@ from .rows import snapshot_of_row
 from .slots import NoPlace, slots
 from .starting import Prepared, prepare_stored
 from .state import RunState
-from .writer import Writer, not_stored, writer
+from .writer import PAUSES, Writer, not_stored, patiently, writer
 
 log = logging.getLogger("openrouter_app.runs")
 
 Result = TypeVar("Result")
-
-PAUSES = (0.1, 0.5, 1.0, 2.0)
-"""Seconds between attempts to reach the database; the last one again and again."""
 
 
 class Lost(Exception):
@@ -48,11 +46,7 @@ class Lost(Exception):
 
 
 class _Waits(Exception):
-    """It waits for a person now; ``goes_on`` where somebody decided in that very moment."""
-
-    def __init__(self, goes_on: bool) -> None:
-        super().__init__("waits")
-        self.goes_on = goes_on
+    """It waits for a person now."""
 
 
 def launch(prepared: Prepared) -> LiveRun:
@@ -74,15 +68,16 @@ def launch(prepared: Prepared) -> LiveRun:
 async def _own(live: LiveRun, prepared: Prepared) -> None:
     """The run's whole life, so that every way out of it ends in one last event, or in another's hands."""
     owner, outcome = writer(), Outcome(begun=timezone.now())
-    begun, goes_on = time.monotonic(), False
+    begun, may_wait = time.monotonic(), False
     try:
         try:
             last = await _in_turn(live, prepared, outcome, owner)
         except asyncio.CancelledError:
             last = Interrupted("provider", _("The server was restarted in mid-answer. Try again."), True)
         except Paused as paused:
-            await _to_its_end(_pause(live, prepared, outcome, owner, paused))
-            last = Stopped("user")  # or it would be waiting now
+            may_wait = True
+            await _to_its_end(_pause(live, outcome, owner, paused))
+            last = Stopped(live.stopped_by or "user")  # or it would be waiting now
         except (Lost, *LOST_DATABASE):
             raise
         except Exception:
@@ -95,8 +90,8 @@ async def _own(live: LiveRun, prepared: Prepared) -> None:
         if not live.is_final:
             live.emit(last)
         reports.ended(live, outcome, last, time.monotonic() - begun)
-    except _Waits as waits:
-        goes_on = waits.goes_on
+    except _Waits:
+        pass
     except (Lost, *LOST_DATABASE) as error:
         if not isinstance(error, Lost):
             log.exception("run %s was left: the database is away", live.run)
@@ -106,8 +101,8 @@ async def _own(live: LiveRun, prepared: Prepared) -> None:
         if not live.is_final:
             live.move()
         watching.changed(prepared.about["conversation"])
-    if goes_on:
-        await take_up(live.run)
+    if may_wait:
+        await take_up(live.run)  # somebody may have decided while it still seemed to be executed here
 
 
 async def _in_turn(live: LiveRun, prepared: Prepared, outcome: Outcome, owner: Writer) -> LastEvent:
@@ -185,18 +180,21 @@ def _details(error: OpenRouterError) -> dict[str, Any] | None:
 
 
 async def take_up(run: UUID) -> None:
-    """Go on with a run that was decided on, in a task of its own, unless somebody else does."""
-    if registry.executing(run) is not None:
+    """Go on with a run that was decided on, in a task of its own, unless somebody else does.
+
+    A process that leaves does not: whoever looks for such runs next does.
+    """
+    if is_draining() or registry.executing(run) is not None:
         return
     try:
         prepared = await again_in_database_thread(prepare_stored)(run)
-        if prepared is not None and registry.executing(run) is None:
+        if prepared is not None and registry.executing(run) is None and not is_draining():
             launch(prepared)
     except Exception:
         log.exception("run %s could not be taken up again", run)  # it is looked for again and again
 
 
-async def _pause(live: LiveRun, prepared: Prepared, outcome: Outcome, owner: Writer, paused: Paused) -> None:
+async def _pause(live: LiveRun, outcome: Outcome, owner: Writer, paused: Paused) -> None:
     """Put the run down until somebody decides. Raises `_Waits` or `Lost`; returns if it is to be stopped."""
     await _until_all_is_said(live, owner)
     if live.stopped_by is not None:
@@ -206,7 +204,7 @@ async def _pause(live: LiveRun, prepared: Prepared, outcome: Outcome, owner: Wri
     calls = paused.calls
     batch = live.take()
     plan = pausing.pause_of(live, batch, outcome, paused.state, calls)
-    status = await _patiently(live, partial(owner.call, pausing.pause, plan))
+    status = await patiently(live, partial(owner.call, pausing.pause, plan))
     if not status:
         raise Lost
     if status == Run.Status.RUNNING:
@@ -218,21 +216,7 @@ async def _pause(live: LiveRun, prepared: Prepared, outcome: Outcome, owner: Wri
     live.confirm(float("inf"))
     for event in plan.news:
         live.emit(event)
-    raise _Waits(status == Run.Status.QUEUED)
-
-
-async def _patiently(live: LiveRun, attempt: Callable[[], Awaitable[Result]]) -> Result:
-    """Try again while the database is away, as long as the lease may stand."""
-    until = time.monotonic() + get_settings().LEASE
-    pauses = iter(PAUSES)
-    while True:
-        try:
-            return await attempt()
-        except LOST_DATABASE:
-            log.exception("what became of run %s could not be written", live.run)
-            if time.monotonic() > until:
-                raise
-            await asyncio.sleep(next(pauses, PAUSES[-1]))
+    raise _Waits
 
 
 async def _to_its_end(commit: Coroutine[Any, Any, Result]) -> Result:
@@ -264,7 +248,7 @@ async def _commit_end(live: LiveRun, outcome: Outcome, last: LastEvent, owner: W
     await _until_all_is_said(live, owner)
     live.is_ending = True
     try:
-        await _patiently(live, partial(_write_end, live, outcome, last, owner))
+        await patiently(live, partial(_write_end, live, outcome, last, owner))
     except (Lost, *LOST_DATABASE):
         raise
     except Exception:

@@ -37,10 +37,15 @@ def database_time(seconds: float = 0) -> Any:
     return ExpressionWrapper(Now() + timedelta(seconds=seconds), output_field=DateTimeField())
 
 
-def claim(run: UUID, process: str, *, lease: float, total: float) -> int | None:
-    """Take a queued run; answers its new fence. None where it is not queued (any more)."""
+def claim(run: UUID, process: str, *, fence: int, lease: float, total: float) -> int | None:
+    """Take a queued run as it was under ``fence``; answers its new fence. None where it is not queued any
+    more, or has been elsewhere meanwhile: then what is known of it is old.
+
+    Asked again where nobody knows what became of the first time, it finds that the run is taken.
+    """
     with transaction.atomic():
-        taken = Run.objects.filter(uuid=run, status=Run.Status.QUEUED).update(
+        there = Run.objects.filter(uuid=run)
+        taken = there.filter(status=Run.Status.QUEUED, fence=fence).update(
             status=Run.Status.RUNNING,
             owner_process=process,
             fence=F("fence") + 1,
@@ -48,7 +53,8 @@ def claim(run: UUID, process: str, *, lease: float, total: float) -> int | None:
             deadline=database_time(total),
             started=Coalesce("started", Now()),
         )
-        return Run.objects.values_list("fence", flat=True).get(uuid=run) if taken else None
+        mine = there.filter(status=Run.Status.RUNNING, owner_process=process, fence=fence + 1)
+        return fence + 1 if taken or mine.exists() else None
 
 
 class Standing(msgspec.Struct, frozen=True):

@@ -22,6 +22,7 @@ from ..conf import get_settings
 from ..engine.loops import LoopState
 from ..engine.messages import ToolCall as EngineCall
 from ..models import Owner, Run, RunEvent, ToolCall
+from ..models.fields import storable
 from ..models.tool_calls import arguments_hash
 from ..models.tools import Approval
 from .acting import arguments_text
@@ -135,7 +136,7 @@ def pause(plan: Pause) -> str:
 def decide(
     owner: Owner, run: UUID, call: str, *, approve: bool, reason: str = "", staff: int | None = None
 ) -> bool:
-    """Note a decision; whether the run is to be taken up now.
+    """Note a decision; whether the run is to be taken up now. The same again may find that nobody has.
 
     ``staff`` is the primary key of a member of the staff who decides in the admin. Raises `Refused`:
     ``not_found``, ``decided``, ``expired``, ``forbidden``.
@@ -145,12 +146,13 @@ def decide(
         row = mine.select_for_update(of=("self",)).select_related("chain", "user").filter(uuid=run).first()
         if row is None:
             raise gone()
-        found = ToolCall.objects.select_for_update().filter(run=row, call=call.replace("\x00", "")).first()
+        found = ToolCall.objects.select_for_update().filter(run=row, call=call).first()
         if found is None or found.approval == Approval.NONE:
             raise gone_call()
         if found.status != ToolCall.Status.WAITING or row.is_final:
             if found.decided_at is not None and (found.status != ToolCall.Status.DENIED) == approve:
-                return False
+                # Said again, perhaps because whoever took it the first time is gone.
+                return row.status == Run.Status.QUEUED
             raise Refused("decided", _("This call has been decided already."))
         if found.approval_expires is not None and found.approval_expires <= timezone.now():
             raise Refused("expired", _("The time to decide about this call is over."))
@@ -181,7 +183,7 @@ def gone_call() -> Refused:
 
 def _settle(call: ToolCall, *, approve: bool, reason: str, by: int | None) -> None:
     call.status = ToolCall.Status.APPROVED if approve else ToolCall.Status.DENIED
-    call.reason = reason.replace("\x00", "")[:MAX_REASON]
+    call.reason = storable(reason[:MAX_REASON])
     call.decided_by_id = by
     call.decided_at = timezone.now()
     call.save(update_fields=["status", "reason", "decided_by", "decided_at"])

@@ -38,7 +38,8 @@ def _request(run: UUID, by: str) -> str:
             unfinished.update(stop_requested_at=timezone.now())
         if row.status == Run.Status.RUNNING:
             return row.owner_process
-        if registry.executing(run) is None:
+        # What waits is executed by nobody, though the process that has put it down may not know that yet.
+        if row.status == Run.Status.WAITING or registry.executing(run) is None:
             last = Stopped(by)
             if close_with(row, last):
                 seconds = (timezone.now() - row.created).total_seconds()

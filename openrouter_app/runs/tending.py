@@ -7,7 +7,6 @@ import logging
 
 from ..conf import get_settings
 from ..database import in_database_thread
-from .draining import is_draining
 from .execution import take_up
 from .pausing import expire, woken
 from .reaping import reap
@@ -36,6 +35,5 @@ async def _expire() -> None:
 
 async def _take_up_woken() -> None:
     """Go on with runs that were decided on where nobody did: a command, or a process that is gone."""
-    if not is_draining():
-        for run in await in_database_thread(woken)():
-            await take_up(run)
+    for run in await in_database_thread(woken)():
+        await take_up(run)

@@ -13,7 +13,7 @@ import asyncio
 import logging
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, TypeVar
@@ -30,6 +30,9 @@ from .live import Batch, LiveRun
 log = logging.getLogger("openrouter_app.runs")
 
 Result = TypeVar("Result")
+
+PAUSES = (0.1, 0.5, 1.0, 2.0)
+"""Seconds between attempts to reach the database; the last one again and again."""
 
 
 def not_stored() -> str:
@@ -61,7 +64,13 @@ class Writer:
         settings = get_settings()
         begun = time.monotonic()
         live.fence = await self.call(
-            lambda: leases.claim(live.run, self.process, lease=settings.LEASE, total=settings.TOTAL_TIMEOUT)
+            lambda: leases.claim(
+                live.run,
+                self.process,
+                fence=live.queued_fence,
+                lease=settings.LEASE,
+                total=settings.TOTAL_TIMEOUT,
+            )
         )
         if live.fence is None:
             return False
@@ -199,6 +208,20 @@ class Writer:
         if time.monotonic() - self.failing_since >= patience:
             for live in list(self._runs.values()):
                 live.fail(not_stored())
+
+
+async def patiently(live: LiveRun, attempt: Callable[[], Awaitable[Result]]) -> Result:
+    """Try again while the database is away, as long as the lease may stand."""
+    until = time.monotonic() + get_settings().LEASE
+    pauses = iter(PAUSES)
+    while True:
+        try:
+            return await attempt()
+        except LOST_DATABASE:
+            log.exception("what became of run %s could not be written", live.run)
+            if time.monotonic() > until:
+                raise
+            await asyncio.sleep(next(pauses, PAUSES[-1]))
 
 
 def _fresh(function: Callable[..., Result], *args: Any) -> Result:
