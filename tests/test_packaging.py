@@ -49,7 +49,13 @@ def test_wheel_holds_what_a_host_needs_and_nothing_else(wheel):
     names = names_in(wheel)
     tracked = run("git", "ls-files", "openrouter_app", cwd=ROOT).split() if (ROOT / ".git").exists() else []
     assert names >= set(tracked)
-    for kind in ("templates/openrouter_app/", "static/openrouter_app/js/", "migrations/0001", "py.typed"):
+    for kind in (
+        "templates/openrouter_app/",
+        "static/openrouter_app/js/",
+        "migrations/0001",
+        "py.typed",
+        "locale/de/LC_MESSAGES/django.mo",
+    ):
         assert any(name.startswith(f"openrouter_app/{kind}") for name in names), kind
     tops = {name.split("/")[0] for name in names}
     assert {top for top in tops if not top.endswith(".dist-info")} == {"openrouter_app"}
