@@ -7,10 +7,10 @@ It speaks OpenRouter's protocol over real sockets and asks no model::
         chain = chat_chain(base_url=openrouter.base_url)
         assert chain.invoke({"foo": "bears"}) == "Why did the bear cross?"
 
-Answers are queued, first in, first out. The verbs: `reply`, `call` (a tool call), `error` (a refusal, by
-status or by a name of `DOCUMENTED_ERRORS`), `fail` (an error in mid-stream), `cut` (the connection is
-closed), `truncate` (an end without an end), `stall` (silence), `raw` and `events` (bytes and events as
-they are), `queue` (values, or functions of the request), `route` (other addresses).
+Answers are queued, first in, first out. The verbs: `reply`, `call` (a tool call), `calls` (several),
+`error` (a refusal, by status or by a name of `DOCUMENTED_ERRORS`), `fail` (an error in mid-stream), `cut`
+(the connection is closed), `truncate` (an end without an end), `stall` (silence), `raw` and `events`
+(bytes and events as they are), `queue` (values, or functions of the request), `route` (other addresses).
 Afterwards: `requests`, `closed_early`, `active`, `unused`.
 
 Where no fixture helps, `serve` does, anywhere::

@@ -53,10 +53,30 @@ class RecordedRequest:
         scheme, _, key = str(self.headers.get("authorization", "")).partition(" ")
         return key.strip() or None if scheme.lower() == "bearer" else None
 
+    @property
+    def tool_results(self) -> list[str]:
+        """What the client says that tools have answered since the model's last answer, in its order."""
+        asked = self.json.get("messages") if isinstance(self.json, dict) else None
+        found: list[str] = []
+        for message in reversed(asked if isinstance(asked, list) else []):
+            if not isinstance(message, dict) or message.get("role") != "tool":
+                break
+            found.append(text_of_content(message.get("content")))
+        return found[::-1]
+
     def __repr__(self) -> str:
         asked = self.json if isinstance(self.json, dict) else {}
         about = "".join(f" {name}={asked[name]!r}" for name in ("model", "stream") if name in asked)
         return f"<RecordedRequest {self.method} {self.path}{about}>"
+
+
+def text_of_content(content: object) -> str:
+    """A message's content as text: itself, or its text parts."""
+    if isinstance(content, str):
+        return content
+    parts = content if isinstance(content, list) else []
+    texts = (part.get("text") for part in parts if isinstance(part, dict))
+    return "".join(text for text in texts if isinstance(text, str))
 
 
 def _decoded(body: bytes) -> Any:

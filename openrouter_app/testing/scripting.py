@@ -88,9 +88,21 @@ class Scripting:
     ) -> None:
         """One tool call; a sequence of strings is sent fragment by fragment.
 
-        Several calls in one answer: ``reply(ToolCallScript(...), ToolCallScript(...))``.
+        Several calls in one answer: `calls`.
         """
         self.reply(ToolCallScript(name, arguments, id), **options)
+
+    def calls(
+        self, *calls: tuple[str, JSONObject | str | Sequence[str]], **options: Unpack[ReplyOptions]
+    ) -> None:
+        """Several tool calls in one answer, each a name and its arguments. What the tools answered is in
+        the next request: `RecordedRequest.tool_results`.
+
+        >>> fake.calls(("weather", {"city": "Rome"}), ("weather", {"city": "Oslo"}))
+        >>> fake.reply("Rome is warmer.")
+        >>> assert "22" in fake.requests[-1].tool_results[0]
+        """
+        self.reply(*(ToolCallScript(name, arguments) for name, arguments in calls), **options)
 
     def error(
         self,

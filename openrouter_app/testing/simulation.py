@@ -1,7 +1,7 @@
 """Answers for when nothing is scripted: what the demo shows without a key.
 
-No model, and no pretence of one: what `demo_answers` can do, values that fit a tool's schema, and for
-all else an answer that says what it is. Every answer is from provider "Simulation" and model
+No model, and no pretence of one: what `demo_answers` and `shop_answers` can do, values that fit a tool's
+schema, and for all else an answer that says what it is. Every answer is from provider "Simulation" and model
 "simulated/...".
 The one rule: the same request always gets the same answer, and none makes it raise.
 """
@@ -17,6 +17,7 @@ from .asked import Asked
 from .demo_answers import count, joke, quoted, translation
 from .invented import invented, invented_arguments
 from .scripts import JSONObject, Piece, Reasoning, Reply, ToolCallScript, words
+from .shop_answers import shop_talk
 
 _PLAINLY = "This is a simulated reply by the fake OpenRouter that comes with this app; no model was asked."
 _HOW_TO_CONNECT = "To talk to a real model, set OPENROUTER_API_KEY and start the site again."
@@ -91,6 +92,7 @@ def _honest_answer(asked: Asked) -> tuple[Piece, ...]:
 
 
 _SIMULATIONS: tuple[Callable[[Asked], tuple[Piece, ...] | None], ...] = (
+    shop_talk,
     _tool_answered,
     _forced_call,
     _translation,

@@ -51,6 +51,27 @@ def test_a_function_that_raises_is_told_to_the_client(fake, ask):
     assert "KeyError('missing')" in response.json()["error"]["message"]
 
 
+def test_round_of_tools_is_scripted_and_looked_at(fake, ask):
+    fake.calls(("weather", {"city": "Rome"}), ("weather", '{"city": "Oslo"}'))
+    fake.reply("Rome is warmer.")
+    first = ask(tools=[{"type": "function", "function": {"name": "weather"}}])
+    calls = first.json()["choices"][0]["message"]["tool_calls"]
+    assert [json.loads(call["function"]["arguments"]) for call in calls] == [
+        {"city": "Rome"},
+        {"city": "Oslo"},
+    ]
+    assert fake.requests[-1].tool_results == []
+    told = [{"type": "text", "text": "4 "}, {"type": "text", "text": "C"}, {"type": "image_url"}]
+    messages = [
+        {"role": "tool", "content": "of before"},
+        {"role": "assistant", "tool_calls": calls},
+        {"role": "tool", "tool_call_id": calls[0]["id"], "content": "22 C"},
+        {"role": "tool", "tool_call_id": calls[1]["id"], "content": told},
+    ]
+    assert content(ask(messages=messages)) == "Rome is warmer."
+    assert fake.requests[-1].tool_results == ["22 C", "4 C"]
+
+
 def test_unused_scripts_can_be_seen_and_cleared(fake):
     fake.reply("a")
     fake.call("b", {})
