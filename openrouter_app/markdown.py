@@ -150,7 +150,12 @@ def _dressed(children: Sequence[Any]) -> list[Any]:
 
     result: list[Any] = []
     opened: tuple[int, str] | None = None
+    depth = 0
     for token in children:
+        if token.type in ("link_open", "link_close"):
+            depth += token.nesting
+            if depth > 1 or (depth == 1 and token.nesting < 0):
+                continue  # a link within a link is its text
         if token.type == "link_open":
             opened = len(result), str(token.attrs.get("href", ""))
             result.append(token)

@@ -494,6 +494,7 @@ PAIRS = [(text, on) for text in TEXTS for on in SURFACES] + [
     ("on-accent", "accent-strong"),
     ("muted", "sunken"),
     ("ink", "sunken"),
+    *[(name, "sunken") for name in ("accent", "accent-strong", "warning", "danger")],  # code
     ("accent-strong", "accent-soft"),
     ("danger", "danger-soft"),
     ("ink", "danger-soft"),
