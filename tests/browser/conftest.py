@@ -72,7 +72,7 @@ def talk(browser: Browser, static_server: str) -> Iterator[Any]:
 
 @contextmanager
 def blank_page(browser: Browser, address: str, expected: list[str] | None = None) -> Iterator[Page]:
-    """What `static_page` gives, for as long as its user likes; ``expected`` are words of harmless problems."""
+    """What `static_page` gives, for as long as its user likes; ``expected``: words of harmless problems."""
     context = browser.new_context()
     page = context.new_page()
     problems: list[str] = []

@@ -51,7 +51,7 @@ def test_a_stored_conversation_is_shown_as_it_was(talk: Talk) -> None:
     expect(talk.answers.locator("strong")).to_have_text("there")
     expect(page.get_by_text("12 earlier messages were not given to the model.")).to_be_visible()
     expect(page.get_by_role("heading", name=conversation.title)).to_be_visible()
-    expect(page).to_have_title(f"{conversation.title} – Ask the shop")
+    expect(page).to_have_title(f"{conversation.title} \u2013 Ask the shop")
 
 
 def test_finished_blocks_are_rendered_once_and_the_rest_stays_text(talk: Talk) -> None:

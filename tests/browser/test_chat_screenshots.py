@@ -1,4 +1,4 @@
-"""Pictures of the chat in each state, light and dark, narrow and wide; nothing sticks out, and axe finds nothing."""
+"""Pictures of the chat in each state, light and dark, narrow and wide; nothing sticks out of them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ ADDRESS = {
     "order": 1041,
     "street": "Lindenweg 4",
     "city": "Marburg",
-    "note": "Ring twice; the bell is faint.",
+    "note": "Ring twice, the bell is faint",
 }
 WAITING = {**CHANGE, "arguments": ADDRESS, "expires": "2027-01-05T18:30:00+00:00"}
 LOOKED_UP = {
@@ -46,9 +46,7 @@ LOOKED_UP = {
 @pytest.fixture
 def talk(browser: Browser, static_server: str) -> Iterator[Talk]:
     with talking(browser, static_server) as talk:
-        for number, title in enumerate(
-            ["Return of a lamp", "Bulbs that fit E14", "Opening hours in May"], 40
-        ):
+        for number, title in enumerate(["Return of a lamp", "Bulbs that fit E14", "Hours in May"], 40):
             talk.conversations.append(Conversation(number, title))
         talk.conversations[1].run = ident(5)
         yield talk

@@ -35,7 +35,7 @@ def ops(*made: tuple[str, str, object]) -> dict[str, Any]:
 
 def test_a_card_shows_each_state_of_a_call(talk: Talk) -> None:
     page = begin(talk, STARTED, ops(("add", "/street", "Linden")))
-    card = page.get_by_role("region", name="Tool call: change_address")
+    card = page.get_by_role("group", name="Tool call: change_address")
     expect(card).to_contain_text("Writing")
     expect(card).to_contain_text("Linden")
     talk.tell(ops(("append", "/street", "weg 4")))
@@ -51,11 +51,11 @@ def test_a_card_shows_each_state_of_a_call(talk: Talk) -> None:
 
 
 @pytest.mark.parametrize(
-    ("event", "words"),
+    ("event", "word"),
     [
         pytest.param(
-            {"type": "tool.result", "call": "a", "error": "No such order."},
-            "FailedNo such order.",
+            {"type": "tool.result", "call": "a", "error": "No order."},
+            "Failed",
             id="error",
         ),
         pytest.param({"type": "stopped", "by": "user"}, "Cancelled", id="cancelled"),
@@ -66,11 +66,12 @@ def test_a_card_shows_each_state_of_a_call(talk: Talk) -> None:
         ),
     ],
 )
-def test_a_card_says_how_a_call_ended(talk: Talk, event: dict[str, Any], words: str) -> None:
+def test_a_card_says_how_a_call_ended(talk: Talk, event: dict[str, Any], word: str) -> None:
     page = begin(talk, STARTED, READY, {"type": "tool.running", "call": "a"}, event)
-    card = page.get_by_role("region", name="Tool call: change_address")
-    for word in words.split("Failed"):
-        expect(card).to_contain_text(word)
+    card = page.get_by_role("group", name="Tool call: change_address")
+    expect(card).to_contain_text(word)
+    if "error" in event:
+        expect(card).to_contain_text(event["error"])
 
 
 def test_a_call_is_approved_on_the_page(talk: Talk) -> None:
@@ -105,7 +106,7 @@ def test_a_denial_says_why(talk: Talk) -> None:
     decision = talk.asked_for("tool.decide")[0]
     assert (decision["approve"], decision["reason"]) == (False, "Wrong street")
     talk.tell({"type": "tool.decided", "call": "a", "approve": False, "reason": "Wrong street"})
-    card = page.get_by_role("region", name="Tool call: change_address")
+    card = page.get_by_role("group", name="Tool call: change_address")
     expect(card).to_contain_text("Denied")
     expect(card).to_contain_text("Reason: Wrong street")
 
@@ -125,7 +126,7 @@ def test_a_refused_decision_says_so_in_its_card(talk: Talk) -> None:
     page.get_by_role("button", name="Approve").click()
     talk.wait_for(lambda: talk.asked_for("tool.decide"))
     talk.say(type="error", code="expired", run="R", call="a", message="The time to decide is over.")
-    card = page.get_by_role("region", name="Tool call: change_address")
+    card = page.get_by_role("group", name="Tool call: change_address")
     expect(card.get_by_role("alert")).to_have_text("The time to decide is over.")
     expect(page.get_by_role("button", name="Approve")).to_have_attribute("aria-disabled", "false")
 
@@ -136,9 +137,7 @@ def test_what_staff_decides_has_no_buttons(talk: Talk) -> None:
     expect(page.get_by_role("button", name="Approve")).to_be_hidden()
 
 
-HOSTILE = (
-    "<img src=x onerror='window.ran=1'><script>window.ran=1</script></template></textarea><svg onload=ran=1>"
-)
+HOSTILE = "<img src=x onerror='window.ran=1'><script>ran=1</script></template></textarea><svg onload=ran=1>"
 
 
 def test_arguments_and_titles_are_text(talk: Talk) -> None:
@@ -176,7 +175,7 @@ def test_arguments_reach_no_prototype(talk: Talk) -> None:
         ("add", "/number", 1e308),
     ]
     talk.tell(ops(*steps))
-    card = talk.page.get_by_role("region", name="Tool call: change_address")
+    card = talk.page.get_by_role("group", name="Tool call: change_address")
     expect(card).to_contain_text("__proto__")
     expect(card).to_contain_text("pollutedyes")
     raw = json.loads('{"__proto__": {"polluted": "yes"}, "constructor": {"prototype": {"polluted": "yes"}}}')
@@ -200,7 +199,7 @@ def test_a_decision_of_another_tab_is_seen(talk: Talk) -> None:
     conversation.run = ident(6)
     page = talk.open(conversation)
     expect(page.get_by_role("button", name="Approve")).to_be_visible()
-    shown = {"conversation": conversation.id, "status": "waiting", "parts": [{**part, "approval": "owner"}]}
+    shown = {"conversation": conversation.id, "status": "waiting", "parts": [part]}
     talk.snapshot(ident(6), **shown)
     talk.tell({"type": "tool.decided", "call": "a", "approve": True}, run=ident(6))
     expect(page.get_by_role("button", name="Approve")).to_be_hidden()

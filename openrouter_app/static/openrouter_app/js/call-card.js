@@ -23,14 +23,14 @@ export class CallCard {
     this.name = element("h3", { class: "openrouter-card__name", dir: "auto" });
     this.status = element("span", { class: "openrouter-status" });
     this.arguments = new ValueView(element("div", { class: "openrouter-card__arguments" }));
-    this.decision = new DecisionForm(strings);
+    /** @type {DecisionForm | null} made for the first decision: most calls need none */
+    this.decision = null;
     this.outcome = element("div", { class: "openrouter-card__outcome" });
     this.element = element(
-      "section",
-      { class: "openrouter-card", tabindex: "-1" },
+      "div",
+      { class: "openrouter-card", role: "group", tabindex: "-1" },
       element("header", { class: "openrouter-card__head" }, this.name, this.status),
       this.arguments.host,
-      this.decision.element,
       this.outcome,
     );
   }
@@ -54,14 +54,21 @@ export class CallCard {
     const nothing = status !== "writing" && isEmpty(part.arguments);
     this.arguments.show(nothing || status === "invalid" ? undefined : part.arguments);
     this.arguments.host.dataset.empty = nothing && SAID.has(status) ? strings.text("call.empty") : "";
-    this.decision.show(part);
+    if (status === "waiting") this.decision ??= this.#askForDecision();
+    this.decision?.show(part);
     this.outcome.replaceChildren(...this.#outcome(part));
+  }
+
+  #askForDecision() {
+    const form = new DecisionForm(this.strings);
+    this.outcome.before(form.element);
+    return form;
   }
 
   /** A decision on this call was refused. */
   /** @param {string} message */
   complain(message) {
-    this.decision.complain(message);
+    this.decision?.complain(message);
   }
 
   /** @param {any} part */

@@ -3,7 +3,8 @@
  * has to decide, only a sentence says so. What is decided leaves as a bubbling `decide` event
  * {call, approve, reason}.
  *
- * It is shown anew whenever its card is; what somebody has begun to write stays.
+ * It is no form: Enter in its field decides nothing, an approval wants a button. It is shown anew
+ * whenever its card is; what somebody has begun to write stays.
  */
 
 import { element } from "./element.js";
@@ -29,15 +30,13 @@ export class DecisionForm {
       element("div", { class: "openrouter-decision__buttons" }, this.approve, this.deny),
     );
     this.element = element(
-      "form",
-      { class: "openrouter-decision", hidden: "" },
+      "div",
+      { class: "openrouter-decision", role: "group", hidden: "" },
       this.question,
       this.choice,
       this.problem,
       this.expiry,
     );
-    // Enter in the field decides nothing: an approval wants a button.
-    this.element.addEventListener("submit", (event) => event.preventDefault());
   }
 
   /** @param {any} part a call */

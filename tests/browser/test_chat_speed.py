@@ -1,0 +1,102 @@
+"""A 20,000-word answer streams without a frame that a reader would feel; the page is touched once a frame."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from typing import Any
+
+import pytest
+from playwright.sync_api import expect
+
+from openrouter_app.blocks import BlockSplitter
+
+from .chatting import DONE, Talk, text
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
+
+WATCH = """() => {
+  window.long = [];
+  new PerformanceObserver((list) => {
+    for (const entry of list.getEntries()) window.long.push(Math.round(entry.duration));
+  }).observe({ type: "longtask" });
+  window.scripts = [];
+  new PerformanceObserver((list) => {
+    for (const frame of list.getEntries()) {
+      const ours = frame.scripts.map((script) => script.duration).reduce((sum, took) => sum + took, 0);
+      window.scripts.push(Math.round(ours));
+    }
+  }).observe({ type: "long-animation-frame" });
+}"""
+WORDS = 20_000
+A_FRAME = 60
+"""Words a frame: six times what the fastest model says in the 16 ms of one."""
+
+
+def sections() -> Any:
+    chosen = random.Random(5)
+    words = ["lamp", "bulb", "shade", "order", "carrier", "street", "of", "the", "is", "*soon*", "`code`"]
+    for number in itertools.count():
+        yield f"## Section {number}\n\n"
+        for _ in range(3):
+            yield " ".join(chosen.choice(words) for _ in range(90)) + ".\n\n"
+        yield "".join(f"- {' '.join(chosen.choices(words, k=8))}\n" for _ in range(5)) + "\n"
+
+
+def rendered(block: str) -> str:
+    """About what the server makes of a block; the words are harmless."""
+    return f"<p>{block.strip()}</p>"
+
+
+@pytest.mark.parametrize("html", [True, False], ids=["blocks", "text"])
+def test_a_long_answer_streams_without_a_long_task(talk: Talk, html: bool) -> None:
+    page = talk.open()
+    talk.send("Tell me everything")
+    talk.accept(status="running")
+    words = list(itertools.islice((w for part in sections() for w in part.split(" ")), WORDS))
+    pieces = [" ".join(words[at : at + A_FRAME]) + " " for at in range(0, WORDS, A_FRAME)]
+    splitter = BlockSplitter()
+    page.evaluate(WATCH)
+    for piece in pieces:
+        talk.tell(text(piece))
+        finished = splitter.feed(piece)
+        if html and finished:
+            blocks = [rendered(block.text) for block in finished]
+            seq = talk.seq["R"]
+            event = {"type": "html", "part": 0, "html": blocks, "rest": splitter.rest}
+            talk.say(type="run.events", run="R", after=seq, seq=seq, events=[event])
+        page.wait_for_timeout(16)
+    talk.tell(DONE)
+    expect(talk.status).to_have_text("Answer complete.", timeout=60_000)
+    shown = talk.answers.inner_text()
+    assert len(shown.split()) > WORDS * 0.9
+    at_end = "(box) => box.scrollHeight - box.scrollTop - box.clientHeight < 4"
+    assert page.get_by_role("log").evaluate(at_end)
+    assert page.evaluate("window.scripts.filter((took) => took > 50)") == []
+    assert page.evaluate("window.long") == []
+    page.evaluate("{ const end = performance.now() + 80; while (performance.now() < end) {} }")
+    talk.wait_for(lambda: page.evaluate("window.long.length"))  # it would have been seen
+
+
+def test_a_thousand_deltas_touch_the_page_once_a_frame(talk: Talk) -> None:
+    page = talk.open()
+    talk.send("Go")
+    talk.accept(status="running")
+    talk.tell(text("0"))
+    expect(talk.answers).to_contain_text("0")
+    watch = """() => {
+      window.touched = new Map();
+      let frame = 0;
+      const count = () => { frame += 1; requestAnimationFrame(count); };
+      requestAnimationFrame(count);
+      new MutationObserver((records) => {
+        const texts = records.filter((record) => record.type === "characterData");
+        window.touched.set(frame, (window.touched.get(frame) ?? 0) + texts.length);
+      }).observe(document.querySelector("[data-target=messages]"), { characterData: true, subtree: true });
+    }"""
+    page.evaluate(watch)
+    for at in range(0, 1000, 50):
+        talk.tell(*(text(f" {number}") for number in range(at, at + 50)))
+    talk.tell(text(" end"))
+    expect(talk.answers).to_contain_text("999 end")
+    assert max(page.evaluate("[...window.touched.values()]")) == 1
