@@ -16,7 +16,7 @@ from openrouter_app.models import Conversation, Owner, Run, RunEvent, ToolCall
 from openrouter_app.runs import Refused, acting, execution, pausing, stopping
 from openrouter_app.testing import ToolCallScript
 from openrouter_app.tool_handlers import Handler
-from tests.factories import make_user
+from tests.factories import make_chain, make_user
 from tests.followers import follow_to_end, until
 from tests.test_run_tools import calls_in, make_acting_chain, make_group, row_of, start, told, waits
 
@@ -324,6 +324,45 @@ async def test_handler_that_is_cancelled_by_itself_ends_no_run(provider, owner, 
     provider.reply("Sorry.")
     view = await follow_to_end(owner, await start(owner))
     assert (view.state["status"], calls_in(view.state["parts"])[0]["status"]) == ("done", "failed")
+
+
+@pytest.mark.parametrize("ended_by", ["its time limit", "a stop"])
+async def test_f40_handler_that_never_returns_holds_up_nobody(provider, owner, handle, ended_by):
+    """Not even on SQLite, whose one writer it is."""
+    entered, released, then = threading.Event(), threading.Event(), []
+
+    def act(context, name):
+        Group.objects.create(name=name)
+        entered.set()
+        released.wait(30)
+        try:
+            Group.objects.create(name="late")
+        except Exception as error:
+            then.append(error)
+        Group.objects.get_or_create(name="later")
+
+    handle(act)
+    await make(make_acting_chain)(timeout=0.3 if ended_by == "its time limit" else 30)
+    await make(make_chain)()
+    provider.call("make_group", {"name": "bears"})
+    run = await start(owner)
+    await until(entered.is_set)
+    if ended_by == "a stop":
+        await runs.stop(owner, run)
+    provider.reply("Sorry.")
+    if ended_by == "a stop":
+        assert (await asyncio.wait_for(follow_to_end(owner, run), 5)).state["status"] == "stopped"
+        await runs.start(runs.Start(owner, "echo", {"text": "x"}))
+    view = await asyncio.wait_for(follow_to_end(owner, run), 5)
+    (part,) = calls_in(view.state["parts"])
+    error = "The tool took longer than 0.3 seconds."
+    assert (part["status"], part.get("error")) in (("failed", error), ("cancelled", None))
+    await Group.objects.acreate(name="of somebody else")
+    released.set()
+    await asyncio.sleep(0.3)
+    assert await groups() == ["of somebody else"]
+    assert then, "it could not write any more"
+    await until(lambda: not runs.registry.all_executing())
 
 
 async def test_async_handler_is_cancelled_by_a_stop(provider, owner, handle):

@@ -114,7 +114,7 @@ async def queue(request: Start) -> tuple[UUID, bool]:
 
 
 async def execute(run: UUID) -> None:
-    """Execute a queued run here, until it has ended or waits. Does nothing where it is not queued any more."""
+    """Execute a queued run here until it has ended or waits. Does nothing where it is not queued any more."""
     prepared = await again_in_database_thread(prepare_stored)(run)
     if prepared is None or registry.executing(run) is not None:
         return

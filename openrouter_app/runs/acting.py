@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import threading
 from collections.abc import Mapping
 from contextlib import nullcontext
 from functools import partial
@@ -40,6 +39,7 @@ from ..models import Owner, Run, ToolCall
 from ..models.tool_calls import arguments_hash
 from ..models.tools import Approval
 from ..tool_handlers import Handler, ToolContext
+from .attempts import Attempt, GivenUp
 from .events import ToolDecided, ToolResult, ToolRunning
 from .live import LiveRun
 from .starting import Prepared
@@ -68,10 +68,6 @@ class _Result(NamedTuple):
 
     output: Any
     text: str
-
-
-class _GivenUp(Exception):
-    """Nobody waits for this handler any more: what it changed is taken back."""
 
 
 class Acting:
@@ -181,16 +177,16 @@ class Acting:
     async def _result(
         self, tool: Mapping[str, Any], handler: Handler, key: UUID, arguments: dict[str, Any]
     ) -> _Result:
-        given_up = threading.Event()
+        attempt = Attempt()
         limit = asyncio.timeout(tool["timeout"])
         try:
             async with limit:
                 if handler.is_async:
                     return await self._awaited(handler, key, arguments)
-                made: _Result = await run_in_thread(self._called, handler, key, arguments, given_up)
+                made: _Result = await run_in_thread(self._called, handler, key, arguments, attempt)
                 return made
         except TimeoutError:
-            given_up.set()
+            attempt.give_up()
             if not limit.expired():
                 raise  # the handler's own
             error = f"The tool took longer than {tool['timeout']:g} seconds."
@@ -202,10 +198,10 @@ class Acting:
             if (late := await self._settled(key, FAILED)) is not None:
                 return late
             raise
-        except _GivenUp:
+        except GivenUp:
             await self._lose()
         except asyncio.CancelledError:
-            given_up.set()
+            attempt.give_up()
             raise
 
     @property
@@ -219,16 +215,15 @@ class Acting:
         await asyncio.Event().wait()
         raise AssertionError
 
-    def _called(
-        self, handler: Handler, key: UUID, arguments: dict[str, Any], given_up: threading.Event
-    ) -> _Result:
+    def _called(self, handler: Handler, key: UUID, arguments: dict[str, Any], attempt: Attempt) -> _Result:
         """A plain handler, in its transaction, and its result in the same one."""
-        with transaction.atomic() if handler.atomic else nullcontext():
+        with attempt.transaction() if handler.atomic else nullcontext():
             context = self._context(handler, key)
             value = handler.function(context, **_named(handler, context, arguments))
             result = result_of(value)
-            if given_up.is_set() or not store(self._live.pk, self._fence, key, result):
-                raise _GivenUp
+            attempt.check()
+            if not store(self._live.pk, self._fence, key, result):
+                raise GivenUp
         return result
 
     async def _awaited(self, handler: Handler, key: UUID, arguments: dict[str, Any]) -> _Result:
@@ -237,7 +232,7 @@ class Acting:
         result = await in_database_thread(result_of)(value)
         done = partial(self._owner.call, store, self._live.pk, self._fence, key, result)
         if not await patiently(self._live, done):
-            raise _GivenUp
+            raise GivenUp
         return result
 
     def _context(self, handler: Handler, key: UUID) -> ToolContext:
