@@ -8,10 +8,10 @@ import pytest
 from django.test import AsyncClient
 from django.urls import reverse
 
-from openrouter_app import background, runs
+from openrouter_app import background, runs, tool_handlers
 from openrouter_app.database import in_database_thread as make
 from openrouter_app.engine import client as engine_client
-from openrouter_app.models import Chain, Conversation, Message, Run
+from openrouter_app.models import Chain, Conversation, Message, Run, ToolSpec
 from openrouter_app.views import sending
 
 from .factories import make_chain, make_user
@@ -225,3 +225,74 @@ def test_a4_access_is_looked_at_again_with_each_message(site):
     response = send(client, conversation=made.uuid, message="keep me", headers=JSON)
     assert (response.status_code, response.json()["error"]["code"]) == (403, "forbidden")
     assert Run.objects.count() == 1
+
+
+def bake(context, cake):
+    """Bake a cake."""
+    return {"baked": cake}
+
+
+@pytest.fixture
+def asking(site, monkeypatch):
+    """A chat that wants to bake, and has to ask who it talks to."""
+    monkeypatch.setitem(tool_handlers._handlers, "bake", tool_handlers.Handler("bake", bake))
+    schema = {"type": "object", "properties": {"cake": {"type": "string"}}, "required": ["cake"]}
+    tool = ToolSpec.objects.create(name="bake", schema=schema, handler="bake", approval="owner")
+    make_chat("baker", tools=(tool,))
+    site.call("bake", {"cake": "cheese"}, id="c1")
+    return site
+
+
+def decide(client, run, headers=None, **fields):
+    address = reverse("openrouter_app:decide", args=[run.uuid])
+    return client.post(address, {"call": "c1", **fields}, headers=headers)
+
+
+def test_approval_by_a_form_lets_the_answer_go_on(asking):
+    asking.reply("It is baked.")
+    client = browser_of(visitor())
+    response = send(client, "baker", message="bake")
+    run = Run.objects.get()
+    assert run.status == "waiting"
+    html = client.get(response["Location"]).content.decode()
+    assert f'action="{reverse("openrouter_app:decide", args=[run.uuid])}"' in html
+    response = decide(client, run, approve="true")
+    run.refresh_from_db()
+    assert response["Location"] == reverse("openrouter_app:conversation", args=[run.conversation.uuid])
+    assert (run.status, run.output) == ("done", "It is baked.")
+    assert "It is baked." in client.get(response["Location"]).content.decode()
+
+
+def test_refusal_by_a_form_reaches_the_model_with_its_reason(asking):
+    asking.reply("As you like.")
+    client = browser_of(visitor())
+    send(client, "baker", message="bake")
+    run = Run.objects.get()
+    response = decide(client, run, JSON, approve="false", reason="I am on a diet")
+    assert response.json() == {"run": str(run.uuid)}
+    run.refresh_from_db()
+    assert run.output == "As you like."
+    assert "I am on a diet" in str(asking.requests[-1].json["messages"])
+
+
+def test_second_decision_and_none_at_all_are_refused_with_a_sentence(asking):
+    asking.reply("Fine.")
+    client = browser_of(visitor())
+    send(client, "baker", message="bake")
+    run = Run.objects.get()
+    assert decide(client, run, JSON, approve="perhaps").status_code == 400
+    assert decide(client, run, JSON).json()["error"]["code"] == "invalid_input"
+    assert decide(client, run, approve="true").status_code == 302
+    assert decide(client, run, approve="true").status_code == 302  # the same again does nothing
+    other = decide(client, run, JSON, approve="false")
+    assert (other.status_code, other.json()["error"]["code"]) == (409, "decided")
+    html = decide(client, run, approve="false").content.decode()
+    assert "This call has been decided already." in html
+
+
+def test_a3_decision_of_somebody_else_is_none(asking):
+    send(browser_of(visitor(1)), "baker", message="bake")
+    run = Run.objects.get()
+    assert decide(browser_of(visitor(2)), run, approve="true").status_code == 404
+    run.refresh_from_db()
+    assert run.status == "waiting"

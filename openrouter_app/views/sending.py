@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import time
 from collections.abc import Awaitable, Callable, Coroutine
-from contextlib import aclosing, suppress
 from typing import Any, Literal, TypeVar
 from uuid import UUID
 
@@ -30,12 +30,14 @@ from ..models import Chain, Conversation, Owner, Run
 from ..pages.chat import is_chat
 from ..pages.conversations import answer_of
 from ..protocol import uuid_of
-from ..runs import Refused, Snapshot, Start
+from ..runs import Refused, Start
 from .showing import chat_page, form_context, visible
 from .visitors import STATUS, mine, missing, opens_after_sign_in, page, refusal, wants_json
 
 WAIT = 60.0
 """Seconds a page waits for an answer; ``TOTAL_TIMEOUT`` where that is less."""
+FIRST_LOOK, LAST_LOOK = 0.05, 0.5
+"""Seconds between two looks at whether it is there."""
 OWN_FIELDS = frozenset({"csrfmiddlewaretoken", "conversation", "parent", "client_id", "next", "model"})
 """Fields of the form that are no variables of the chain; one of these names is written ``input.NAME``."""
 DECISIONS = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False}
@@ -113,17 +115,14 @@ async def _decided(owner: Owner, run: UUID, call: str, approve: bool, reason: st
 
 
 async def _until_it_rests(owner: Owner, run: UUID) -> None:
-    with suppress(TimeoutError):
-        async with (
-            asyncio.timeout(min(WAIT, get_settings().TOTAL_TIMEOUT)),
-            aclosing(runs.follow(owner, run)) as updates,
-        ):
-            async for update in updates:
-                if isinstance(update, Snapshot):
-                    if update.state["status"] == Run.Status.WAITING:
-                        return
-                elif update.events[-1]["type"] == "waiting":
-                    return
+    """Until its row says that it has ended, or waits for somebody; ``WAIT`` seconds at most."""
+    until = time.monotonic() + min(WAIT, get_settings().TOTAL_TIMEOUT)
+    pause = FIRST_LOOK
+    while await runs.check_owner(owner, run) in (Run.Status.QUEUED, Run.Status.RUNNING):
+        if time.monotonic() + pause > until:
+            return
+        await asyncio.sleep(pause)
+        pause = min(pause * 1.5, LAST_LOOK)
 
 
 def _message(request: HttpRequest, slug: str) -> _Message | HttpResponseBase:
