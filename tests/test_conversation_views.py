@@ -353,3 +353,82 @@ async def test_delete_stops_what_is_being_written_and_it_stays_deleted(provider)
     await asyncio.sleep(0.3)  # a flush and more
     for model in (Conversation, Message, Run, RunEvent):
         assert await model.objects.acount() == 0
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("after", [0, 0.005, 0.01, 0.02, 0.03, 0.05, 0.08, 0.12])
+async def test_delete_in_the_moment_an_answer_ends_leaves_nothing_and_breaks_nothing(provider, caplog, after):
+    from openrouter_app import runs
+    from openrouter_app.database import in_database_thread
+    from openrouter_app.runs import Start
+
+    await in_database_thread(make_chat)()
+    await in_database_thread(make_conversation)(visitor(2), "of somebody else")
+    provider.reply("a", "b", "c", delay=0.02)
+    owner = visitor()
+    start = Start(owner, chain="chat", input={"message": "hi"}, conversation="new", origin="websocket")
+    run = await runs.start(start)
+    made = await Conversation.objects.aget(visitor=owner.visitor)
+    client = AsyncClient()
+    client.cookies = (await in_database_thread(browser_of)(owner)).cookies
+    await asyncio.sleep(after)
+    with caplog.at_level("WARNING", "openrouter_app"):
+        response = await client.post(url("conversation-delete", made.uuid))
+        assert response.status_code == 302
+        await asyncio.sleep(0.2)
+    assert not [record for record in caplog.records if record.levelname in ("ERROR", "CRITICAL")]
+    assert not runs.is_executing(run)
+    assert await Conversation.objects.acount() == 1
+    assert await Message.objects.acount() == 2
+    assert await Run.objects.acount() == 1
+    assert await RunEvent.objects.acount() == 0
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_message_sent_while_the_conversation_is_deleted_is_refused_or_goes_with_it(provider):
+    from openrouter_app import runs
+    from openrouter_app.database import in_database_thread
+    from openrouter_app.runs import Refused, Start
+
+    await in_database_thread(make_chat)()
+    owner = visitor()
+    for _ in range(5):
+        made = await in_database_thread(make_conversation)(owner, "hi")
+        provider.default = None
+        provider.reply("x", "y", delay=0.02)
+        client = AsyncClient()
+        client.cookies = (await in_database_thread(browser_of)(owner)).cookies
+        start = Start(owner, chain="chat", input={"message": "more"}, conversation=made.uuid)
+        sent, deleted = await asyncio.gather(
+            runs.start(start), client.post(url("conversation-delete", made.uuid)), return_exceptions=True
+        )
+        assert deleted.status_code == 302
+        assert not isinstance(sent, Exception) or (isinstance(sent, Refused) and sent.code == "not_found")
+        assert await Conversation.objects.acount() == 0
+        assert await Run.objects.acount() == 0
+        provider.clear()
+
+
+def test_a37_words_that_turn_their_neighbours_are_isolated_on_pages(ada):
+    made = make_conversation(ada, title="\u202eevil\u202c")
+    say(made, "\u202eturned", "\u202eanswer")
+    client = browser_of(ada)
+    html = client.get(url("conversations")).content.decode()
+    assert "<bdi>\u202eevil\u202c</bdi>" in html
+    page = client.get(url("conversation", made.uuid)).content.decode()
+    readable = page.split("data-without-script>", 1)[1]
+    for word in ("turned", "answer"):
+        before = readable[: readable.index(f"\u202e{word}")]
+        assert before.rstrip().endswith(('dir="auto">', "<bdi>")), word
+
+
+def test_a4_page_of_somebody_who_signed_out_shows_nothing(ada):
+    made = make_conversation(ada, "private words")
+    client = browser_of(ada)
+    assert client.get(url("conversation", made.uuid)).status_code == 200
+    client.logout()
+    for name in ("conversation", "conversation-data", "conversation-export-json", "conversation-export-md"):
+        response = client.get(url(name, made.uuid))
+        assert response.status_code == 404
+        assert b"private words" not in response.content
+    assert listed(client) == []
