@@ -14,6 +14,8 @@ const PATIENCE = 200; // milliseconds after the last key, before a search is ask
 export class ConversationList extends EventTarget {
   /** @type {any[]} */
   #shown = [];
+  /** @type {any[] | null} what came while a menu was open */
+  #late = null;
   /** @type {string | null} */
   #active = null;
   #timer = 0;
@@ -86,8 +88,11 @@ export class ConversationList extends EventTarget {
 
   /** @param {any[]} conversations */
   #show(conversations) {
-    const isUsed = this.list.querySelector(":scope .is-open, :scope form") !== null;
-    if (isUsed && this.list.contains(document.activeElement)) return this.refresh(2_000); // not under somebody's hands
+    if (this.list.querySelector(".is-open")) {
+      this.#late = conversations; // not under somebody's hands
+      return;
+    }
+    this.#late = null;
     const focused = /** @type {HTMLElement | null} */ (document.activeElement?.closest("a[data-conversation]"));
     this.#shown = conversations;
     this.list.replaceChildren(...conversations.map((conversation) => this.#item(conversation)));
@@ -130,7 +135,10 @@ export class ConversationList extends EventTarget {
     const isOpen = row.classList.toggle("is-open");
     more.setAttribute("aria-expanded", String(isOpen));
     row.querySelector(".openrouter-list__menu")?.remove();
-    if (!isOpen) return;
+    if (!isOpen) {
+      if (this.#late) this.refresh(0);
+      return;
+    }
     const { strings } = this;
     const close = () => row.classList.contains("is-open") && this.#toggle(row, more, id, title);
     const menu = element("div", { class: "openrouter-list__menu", role: "group" });
@@ -186,6 +194,7 @@ export class ConversationList extends EventTarget {
   #renamed(row, id, title) {
     const made = this.#item({ ...this.#shown.find((known) => known.conversation === id), conversation: id, title });
     row.replaceWith(made);
+    if (this.#late) this.refresh(0);
     this.mark(this.#active);
     made.querySelector("a")?.focus();
     this.#tellTitle(id, title);
