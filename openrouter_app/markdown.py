@@ -39,9 +39,10 @@ DEEPEST = 18
 CACHED = 8_000_000
 """Characters of text and HTML that are kept for the next visit."""
 
-_DIRECTED = {"p", "h3", "h4", "h5", "h6", "ul", "ol", "li", "blockquote", "table", "th", "td"}
+_DIRECTED = {"p", "h3", "h4", "h5", "h6", "ul", "ol", "blockquote", "table"}
 TAGS = frozenset(
-    {"pre", "code", "em", "strong", "s", "a", "br", "hr", "div", "span", "bdi", "thead", "tbody", "tr"}
+    {"li", "pre", "code", "em", "strong", "s", "a", "br", "hr", "div", "span", "bdi"}
+    | {"thead", "tbody", "tr", "th", "td"}
     | _DIRECTED
 )
 ATTRIBUTES = frozenset(
@@ -134,7 +135,8 @@ def _dress(state: Any) -> None:
             token.tag = f"h{min(int(token.tag[1]) + 2, 6)}"
         if token.nesting == 1:
             style, start = str(token.attrs.get("style", "")), token.attrs.get("start")
-            token.attrs = {"dir": "auto"} if token.tag in _DIRECTED else {}
+            # On the outermost alone: a list's own direction is that of its items, if they name none.
+            token.attrs = {"dir": "auto"} if token.level == 0 and token.tag in _DIRECTED else {}
             if style.startswith("text-align:"):
                 token.attrs["class"] = "openrouter-" + style.removeprefix("text-align:")
             if isinstance(start, int):
@@ -237,7 +239,7 @@ def _code(self: Any, tokens: Sequence[Any], at: int, options: Any, env: Any) -> 
 
 
 def _table_open(self: Any, tokens: Sequence[Any], at: int, options: Any, env: Any) -> str:
-    return '<div class="openrouter-table" tabindex="0"><table dir="auto">\n'
+    return f'<div class="openrouter-table" tabindex="0"><table{self.renderAttrs(tokens[at])}>\n'
 
 
 def _table_close(self: Any, tokens: Sequence[Any], at: int, options: Any, env: Any) -> str:
