@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from openrouter_app import runs
 from openrouter_app.engine import client
 from openrouter_app.markdown import render_parts, render_text
-from openrouter_app.models import Owner, Run
+from openrouter_app.models import Run
 from openrouter_app.runs import live, rendered
 from openrouter_app.runs.events import (
     Finished,
@@ -31,7 +31,8 @@ from openrouter_app.runs.events import (
 from openrouter_app.runs.live import Followed, Snapshot
 from openrouter_app.runs.mirrors import updates_elsewhere
 from openrouter_app.runs.replica import Frame, Replica
-from tests.factories import make_chain, make_log, make_run
+from tests import test_run_mirrors as elsewhere
+from tests.factories import make_chain
 from tests.followers import View, until
 from tests.run_logs import logs, new_state
 from tests.sockets import connected
@@ -331,14 +332,17 @@ async def test_a_socket_that_asks_for_html_gets_it_live_and_afterwards(provider,
 
 @pytest.mark.django_db(transaction=True)
 async def test_a_run_of_another_process_is_rendered_here(settings):
-    settings.OPENROUTER = {"FOLLOW_POLL": 0.1, "FLUSH_INTERVAL": 0.03}
-    visitor = Owner.of_visitor(uuid4())
-    run = await make(make_run)("running", visitor=visitor.visitor)
-    await make(make_log)(run, [Started("c", 1), StepStarted(0), Text(1, "Hi\n\nyo")])
-    view = View()
-    async with aclosing(updates_elsewhere(run.uuid, html=True)) as updates:
-        async for update in updates:
-            view.snapshot(update.seq, update.state)
-            break
+    settings.OPENROUTER = {"FOLLOW_POLL": 0.05, "FLUSH_INTERVAL": 0.02}
+    run = await elsewhere.row("running", [Started("c", 1), StepStarted(0), Text(1, "Hi\n\nyo")])
+    page = elsewhere.Watching(updates_elsewhere(run.uuid, html=True))
+    await until(lambda: page.view.seq == 3)
     part = {"type": "text", "text": "Hi\n\nyo", "blocks": ['<p dir="auto">Hi</p>'], "rest": "yo"}
-    assert view.state["parts"][1] == part
+    assert page.view.state["parts"][1] == part
+    await elsewhere.log(run, 3, "u\n\nNow")
+    await until(lambda: page.view.seq == 9)
+    assert page.view.state["parts"][1]["blocks"][1:] == ['<p dir="auto">you</p>']
+    assert page.view.state["parts"][1]["rest"] == "Now"
+    await elsewhere.end(run, "Hi\n\nyou\n\nNow then", seq=11)
+    await page.task
+    assert page.view.state["parts"] == render_parts((await Run.objects.aget(pk=run.pk)).parts)
+    assert rendered._renderings == {}

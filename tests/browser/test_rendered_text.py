@@ -18,6 +18,7 @@ from playwright.sync_api import Browser, Page
 from openrouter_app.blocks import BlockSplitter
 from openrouter_app.markdown import ATTRIBUTES, TAGS, render
 from tests.hostile_texts import hostile_texts
+from tests.test_markdown import BOMBS
 
 from .conftest import blank_page
 from .modules import run_js
@@ -75,11 +76,11 @@ def page(request: pytest.FixtureRequest, browser: Browser, static_server: str) -
         yield page
 
 
-def frames_of(text: str, dice: random.Random) -> list[list[dict[str, Any]]]:
+def frames_of(text: str, dice: random.Random, longest: int = 6) -> list[list[dict[str, Any]]]:
     """What a socket with ``html=1`` says while this is written in pieces: events, a frame each."""
     splitter, frames, at = BlockSplitter(), [], 0
     while at < len(text):
-        upto = at + dice.randint(1, 6)
+        upto = at + dice.randint(1, longest)
         events: list[dict[str, Any]] = [{"type": "text", "part": 0, "delta": text[at:upto]}]
         blocks = splitter.feed(text[at:upto])
         if upto >= len(text):
@@ -162,3 +163,36 @@ def test_the_canary_would_sing(browser: Browser, static_server: str, canary: Can
     assert result["images"] == 2
     assert result["ran"] > 0
     assert canary.asked
+
+
+PAINT = """
+const link = document.createElement("link");
+Object.assign(link, { rel: "stylesheet", href: "/openrouter_app/css/markdown.css" });
+document.head.append(link);
+await new Promise((done) => { link.onload = done; });
+const run = new RunState();
+run.replace({ seq: 0, state: { status: "running", parts: [] } });
+const view = partView("text", new Strings(null, "en"));
+document.body.append(view.element);
+let longest = 0;
+for (const [at, events] of given.entries()) {
+  const begun = performance.now();
+  run.advance({ after: at, seq: at + 1, events });
+  view.update(run.state.parts[0], []);
+  view.element.getBoundingClientRect();
+  longest = Math.max(longest, performance.now() - begun);
+  await new Promise(requestAnimationFrame);
+}
+return { longest, length: view.element.textContent.length };
+"""
+SIZE = 60_000  # what a model says in a minute
+
+
+@pytest.mark.parametrize(
+    "name", ["table", "wide table", "narrow table", "line", "headings", "newlines", "lists"]
+)
+def test_a23_no_frame_holds_the_page_up(static_page: Page, name: str) -> None:
+    frames = frames_of(BOMBS[name][:SIZE], random.Random(23), 2 * SIZE // 60)
+    result = run_js(static_page, PAINT, frames)
+    assert result["longest"] < 400  # 200 on a machine with nothing else to do
+    assert result["length"]
