@@ -57,7 +57,7 @@ export class OpenRouterChat extends HTMLElement {
   };
 
   async #fill() {
-    addStyles();
+    const styled = addStyles(); // nothing is shown in the browser's own look
     const base = new URL(this.getAttribute("base") ?? "/", location.href);
     const url = new URL(`chains/${encodeURIComponent(this.getAttribute("chain") ?? "")}/chat/`, base);
     const conversation = this.getAttribute("conversation");
@@ -66,6 +66,7 @@ export class OpenRouterChat extends HTMLElement {
     if (!response.ok || response.redirected) throw new Error(`There is no chat at ${url.pathname} (${response.status}).`);
     const template = document.createElement("template");
     template.innerHTML = await response.text(); // our own page's content, from the same site
+    await styled;
     this.replaceChildren(template.content);
   }
 
@@ -88,8 +89,9 @@ export class OpenRouterChat extends HTMLElement {
   }
 }
 
-/** Those of our style sheets that the page has not got. */
+/** Those of our style sheets that the page has not got; settled when they are there, or cannot be had. */
 function addStyles() {
+  const loading = [];
   for (const name of STYLES) {
     const file = new RegExp(`/css/${name}(\\.[0-9a-f]+)?\\.css$`);
     const links = [...document.querySelectorAll('link[rel="stylesheet"]')];
@@ -97,8 +99,10 @@ function addStyles() {
     const link = document.createElement("link");
     link.rel = "stylesheet";
     link.href = new URL(`../css/${name}.css`, import.meta.url).href;
+    loading.push(new Promise((done) => (link.onload = link.onerror = done)));
     document.head.append(link);
   }
+  return Promise.all(loading);
 }
 
 if (!customElements.get("openrouter-chat")) customElements.define("openrouter-chat", OpenRouterChat);

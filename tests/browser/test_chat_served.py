@@ -1,0 +1,255 @@
+"""The chat at the demo's own server, with its simulation and its tools that act: the whole way."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
+
+from .accessible import problems as found_by_axe
+from .visitors import shoot
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(240)]
+
+ROOT = Path(__file__).parents[2]
+LIMIT = 30_000
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a demo of its own: a fresh database, a free port, no account."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = str(probe.getsockname()[1])
+    own = ("OPENROUTER_", "DJANGO_", "DATABASE_URL")
+    env = {name: value for name, value in os.environ.items() if not name.startswith(own)}
+    env |= {"PORT": port, "HOST": "127.0.0.1", "DEMO_VAR": str(tmp_path_factory.mktemp("var")), "MODEL": ""}
+    log = tmp_path_factory.mktemp("log") / "demo.log"
+    with open(log, "w") as out:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "project.serve"], cwd=ROOT, env=env, stdout=out, stderr=out
+        )
+    try:
+        for _ in range(600):
+            if "Ctrl-C" in log.read_text():
+                break
+            assert process.poll() is None, log.read_text()
+            time.sleep(0.1)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(20)
+    assert "Traceback" not in log.read_text()
+
+
+@pytest.fixture
+def visitor(browser: Browser, demo: str) -> Iterator[BrowserContext]:
+    """A visitor without an account; an error of a script, or a refusal of the policy, fails the test."""
+    context = browser.new_context(base_url=demo, viewport={"width": 1280, "height": 800})
+    context.set_default_timeout(LIMIT)
+    problems: list[str] = []
+    context.on("weberror", lambda error: problems.append(str(error.error)))
+    context.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
+    yield context
+    context.close()
+    assert [problem for problem in problems if "WebSocket" not in problem] == []
+
+
+@pytest.fixture
+def page(visitor: BrowserContext) -> Page:
+    return opened(visitor)
+
+
+def opened(visitor: BrowserContext, path: str = "/chains/chat/") -> Page:
+    page = visitor.new_page()
+    page.goto(path)
+    expect(page.locator("[data-target=connection]")).to_have_attribute("data-status", "ready", timeout=LIMIT)
+    return page
+
+
+def field(page: Page) -> Locator:
+    return page.get_by_role("textbox", name="Message", exact=True)
+
+
+def ask(page: Page, words: str) -> None:
+    field(page).fill(words)
+    field(page).press("Enter")
+
+
+def status(page: Page, words: str) -> None:
+    expect(page.locator("[data-target=status]")).to_have_text(words, timeout=LIMIT)
+
+
+def shown(page: Page) -> str:
+    """All that stands in the thread, without what comes and goes."""
+    parts = page.locator(".openrouter-question__text, .openrouter-parts")
+    return "\n".join(re.sub(r"\s+", " ", words).strip() for words in parts.all_text_contents())
+
+
+def until(page: Page, happened: Callable[[], object]) -> None:
+    deadline = time.monotonic() + LIMIT / 1000
+    while not happened():
+        assert time.monotonic() < deadline, shown(page)
+        page.wait_for_timeout(50)
+
+
+def test_orders_are_found_and_the_page_shows_the_same_later(page: Page) -> None:
+    page.get_by_role("button", name=re.compile("^Which orders")).click()
+    page.keyboard.press("Enter")
+    card = page.get_by_role("group", name="Tool call: find_orders")
+    expect(card.first).to_contain_text("Done", timeout=LIMIT)
+    status(page, "Answer complete.")
+    expect(page.locator(".openrouter-markdown table")).to_be_visible()
+    expect(page).to_have_url(re.compile(r"/conversations/[0-9a-f-]{36}/$"))
+    expect(page.locator(".openrouter-usage")).to_contain_text("openai/gpt-4o-mini")
+    expect(page.locator(".openrouter-usage")).to_contain_text("version 1")
+    live = shown(page)
+    assert found_by_axe(page) == []
+    shoot(page, "chat-demo-orders")
+    page.reload()
+    expect(page.locator(".openrouter-reply")).to_have_count(1)
+    until(page, lambda: shown(page) == live)
+
+
+def test_a_delivery_is_moved_once_another_tab_has_allowed_it(page: Page, visitor: BrowserContext) -> None:
+    ask(page, "Please move order 1003 to 2030-12-24")
+    status(page, "Waiting for a decision.")
+    assert found_by_axe(page) == []
+    shoot(page, "chat-demo-approval")
+    other = opened(visitor, page.url)
+    approve = other.get_by_role("button", name="Approve")
+    expect(approve).to_be_visible()
+    approve.click()
+    for tab in (page, other):
+        status(tab, "Answer complete.")
+        expect(tab.get_by_role("group", name="Tool call: change_delivery_date")).to_contain_text("Done")
+        expect(tab.locator(".openrouter-answer")).to_contain_text("2030-12-24")
+    assert shown(page) == shown(other)
+
+
+def test_a_denial_with_its_reason_reaches_the_model(page: Page) -> None:
+    ask(page, "Please move order 1003 to 2031-01-07")
+    status(page, "Waiting for a decision.")
+    page.get_by_label("Reason").fill("She is away in January")
+    page.get_by_role("button", name="Deny").click()
+    status(page, "Answer complete.")
+    card = page.get_by_role("group", name="Tool call: change_delivery_date")
+    expect(card).to_contain_text("Denied")
+    expect(card).to_contain_text("She is away in January")
+    expect(page.locator(".openrouter-answer")).to_contain_text("leave order 1003 as it is")
+
+
+def test_two_tabs_write_at_once_and_nothing_is_lost(page: Page, visitor: BrowserContext) -> None:
+    ask(page, "Hello")
+    status(page, "Answer complete.")
+    other = opened(visitor, page.url)
+    for tab, words in ((page, "Which orders of Ada are there?"), (other, "Which orders of Grace are there?")):
+        field(tab).fill(words)
+    field(page).press("Enter")
+    field(other).press("Enter")
+    for tab in (page, other):
+        until(tab, lambda tab=tab: tab.locator(".openrouter-reply").count() == 3)
+        status(tab, "Answer complete.")
+    questions = page.locator(".openrouter-question__text").all_text_contents()
+    assert sorted(questions) == [
+        "Hello",
+        "Which orders of Ada are there?",
+        "Which orders of Grace are there?",
+    ]
+    until(page, lambda: shown(page) == shown(other))
+
+
+def test_a_reload_amid_an_answer_goes_on(page: Page) -> None:
+    ask(page, "Which orders of Ada and Grace are on their way?")
+    expect(page).to_have_url(re.compile(r"/conversations/"), timeout=LIMIT)
+    page.reload()
+    status(page, "Answer complete.")
+    expect(page.locator(".openrouter-question")).to_have_count(1)
+    expect(page.locator(".openrouter-reply")).to_have_count(1)
+
+
+def test_versions_of_question_and_answer(page: Page) -> None:
+    ask(page, "Hello")
+    status(page, "Answer complete.")
+    page.get_by_role("button", name="Answer again").click()
+    expect(page.get_by_text("2 / 2")).to_be_visible()
+    status(page, "Answer complete.")
+    page.locator(".openrouter-question").hover()
+    page.get_by_role("button", name="Edit message").click()
+    page.get_by_label("Changed message").fill("Which orders of Ada are there?")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("group", name="Tool call: find_orders")).to_contain_text("Done", timeout=LIMIT)
+    status(page, "Answer complete.")
+    expect(page.locator(".openrouter-question").get_by_text("2 / 2")).to_be_visible()
+    page.locator(".openrouter-question").get_by_role("button", name="Previous version").click()
+    expect(page.locator(".openrouter-question__text")).to_have_text("Hello")
+    expect(page.locator(".openrouter-reply").get_by_text("2 / 2")).to_be_visible()
+    page.reload()
+    expect(page.locator(".openrouter-question__text")).to_have_text("Hello")
+
+
+def test_a_stop_keeps_what_was_said(page: Page) -> None:
+    ask(page, "Which orders of Ada and Grace are on their way?")
+    expect(page.locator(".openrouter-reply")).to_have_count(1)
+    page.keyboard.press("Escape")
+    status(page, "Stopped.")
+    expect(page.get_by_role("button", name="Stop")).to_be_hidden()
+
+
+def test_the_list_names_renames_exports_and_deletes(page: Page) -> None:
+    ask(page, "Hello there, shop")
+    status(page, "Answer complete.")
+    link = page.get_by_role("link", name="Hello there, shop")
+    expect(link).to_have_attribute("aria-current", "page", timeout=LIMIT)
+    page.get_by_role("button", name="More for “Hello there, shop”").focus()
+    page.keyboard.press("Enter")
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Export as JSON").click()
+    assert "Hello there, shop" in json.dumps(
+        json.loads(download.value.path().read_text()), ensure_ascii=False
+    )
+    page.get_by_role("button", name="Rename").click()
+    page.get_by_label("Title").fill("Greetings")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", level=2)).to_have_text("Greetings")
+    page.reload()
+    expect(page.get_by_role("heading", level=2)).to_have_text("Greetings")
+    page.get_by_label("Search conversations").fill("shop")
+    expect(page.get_by_role("link", name="Greetings")).to_be_visible()
+    page.get_by_role("button", name="More for “Greetings”").focus()
+    page.keyboard.press("Enter")
+    page.get_by_role("button", name="Delete").click()
+    page.get_by_role("button", name="Delete it").click()
+    expect(page.get_by_role("link", name="Greetings")).to_have_count(0)
+    expect(page).to_have_url(re.compile("/chains/chat/$"))
+
+
+def test_another_model_answers(page: Page) -> None:
+    page.get_by_label("Model").select_option("mistralai/mistral-small")
+    ask(page, "Hello")
+    status(page, "Answer complete.")
+    expect(page.locator(".openrouter-usage")).to_contain_text("mistralai/mistral-small")
+
+
+def test_without_a_script_an_answer_comes(browser: Browser, demo: str) -> None:
+    context = browser.new_context(base_url=demo, java_script_enabled=False)
+    try:
+        page = context.new_page()
+        page.goto("/chains/chat/")
+        page.get_by_role("textbox", name="Message").fill("Which orders of Ada are there?")
+        page.get_by_role("button", name="Send").click()
+        expect(page).to_have_url(re.compile(r"/conversations/[0-9a-f-]{36}/$"), timeout=LIMIT)
+        expect(page.locator(".openrouter-question__text")).to_have_text("Which orders of Ada are there?")
+        expect(page.locator(".openrouter-card__name")).to_have_text("find_orders")
+        expect(page.locator(".openrouter-markdown").first).to_be_visible()
+    finally:
+        context.close()
