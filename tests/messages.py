@@ -11,9 +11,11 @@ import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from django.conf import settings
 from django.template.base import Lexer, TokenType
+from django.utils.translation import trim_whitespace
 
 from hatch_build import entries, quoted
 
@@ -22,6 +24,12 @@ APP = ROOT / "openrouter_app"
 MARKS = {"_", "gettext", "gettext_lazy", "gettext_noop"}
 PLURAL_MARKS = {"ngettext", "ngettext_lazy"}
 UNSUPPORTED = {"pgettext", "pgettext_lazy", "npgettext", "npgettext_lazy"}
+HEARD = {
+    *("arguments", "connections", "failures", "fold", "inflate"),
+    *("lenient", "model", "replies", "sse", "wire"),
+}
+"""Modules of the engine whose sentences reach pages."""
+_SENTENCE = re.compile(r"[A-Z].* .*\.\Z", re.DOTALL)
 _STRING = r"""("(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')"""
 _TRANSLATE = re.compile(rf"(?:translate|trans)\s+{_STRING}")
 _CALL = re.compile(rf"\b_\({_STRING}\)")
@@ -42,11 +50,28 @@ def marked() -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for path in [*sorted(APP.rglob("*.py")), *sorted(APP.rglob("*.html"))]:
         name = path.relative_to(ROOT).as_posix()
-        for text in in_python(path) if path.suffix == ".py" else in_template(path):
+        texts = in_python(path) if path.suffix == ".py" else in_template(path)
+        if path.parent == APP / "engine" or path.parent.parent == APP / "engine":
+            texts = in_engine(path) if path.stem in HEARD else iter(())
+        elif path.stem == "sentences":
+            continue
+        for text in texts:
             places = found.setdefault(text, [])
             if name not in places:
                 places.append(name)
     return found
+
+
+def in_engine(path: Path) -> Iterator[str]:
+    """The whole sentences that a module of the engine says; `openrouter_app.sentences` translates them."""
+    tree = ast.parse(path.read_text())
+    parts = {id(part) for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for part in node.values}
+    said = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Constant) or id(node) in parts | said:
+            continue
+        if isinstance(node.value, str) and _SENTENCE.match(node.value):
+            yield node.value
 
 
 def in_python(path: Path) -> Iterator[str]:
@@ -66,16 +91,31 @@ def in_python(path: Path) -> Iterator[str]:
 
 def in_template(path: Path) -> Iterator[str]:
     """The strings a template marks."""
-    for token in Lexer(path.read_text()).tokenize():
-        if token.token_type is TokenType.BLOCK:
-            if token.contents.split()[:1] in (["blocktranslate"], ["blocktrans"]):
-                raise ValueError(f"{path}: teach tests/messages.py what blocktranslate is")
-            if found := _TRANSLATE.match(token.contents):
-                yield ast.literal_eval(found[1])
-                continue
-        if token.token_type in (TokenType.BLOCK, TokenType.VAR):
+    tokens = iter(Lexer(path.read_text()).tokenize())
+    for token in tokens:
+        words = token.contents.split()
+        if token.token_type is TokenType.BLOCK and words[:1] in (["blocktranslate"], ["blocktrans"]):
+            yield _block(tokens, trimmed="trimmed" in words)
+        elif token.token_type is TokenType.BLOCK and (found := _TRANSLATE.match(token.contents)):
+            yield ast.literal_eval(found[1])
+        elif token.token_type in (TokenType.BLOCK, TokenType.VAR):
             for call in _CALL.findall(token.contents):
                 yield ast.literal_eval(call)
+
+
+def _block(tokens: Iterator[Any], *, trimmed: bool) -> str:
+    """The string of a ``blocktranslate``, up to its end: as `BlockTranslateNode` looks it up."""
+    forms = [""]
+    for token in tokens:
+        if token.token_type is TokenType.VAR:
+            forms[-1] += f"%({token.contents})s"
+        elif token.token_type is TokenType.TEXT:
+            forms[-1] += token.contents.replace("%", "%%")
+        elif token.contents == "plural":
+            forms.append("")
+        else:
+            break
+    return "\0".join(trim_whitespace(form) if trimmed else form for form in forms)
 
 
 def catalogue(code: str) -> Path:

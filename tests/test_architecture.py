@@ -68,6 +68,7 @@ FLOORS = {
     "background": 15,
     "conf": 15,
     "database": 15,
+    "sentences": 15,
     "signals": 15,
     "languages": 15,
     "tool_handlers": 15,

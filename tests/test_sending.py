@@ -296,3 +296,11 @@ def test_a3_decision_of_somebody_else_is_none(asking):
     assert decide(browser_of(visitor(2)), run, approve="true").status_code == 404
     run.refresh_from_db()
     assert run.status == "waiting"
+
+
+def test_failure_speaks_the_readers_language(site):
+    site.error(402)
+    client = browser_of(visitor())
+    address = reverse("openrouter_app:send", args=["chat"])
+    client.post(address, {"message": "Hallo"}, headers={"Accept-Language": "de"})
+    assert Run.objects.get().error_message.startswith("Das Guthaben des OpenRouter-Kontos reicht nicht")

@@ -13,7 +13,7 @@ from django.utils import translation
 from django.utils.translation import trans_real
 
 import hatch_build
-from tests.messages import APP, ROOT, catalogue, entry, in_python, in_template, marked
+from tests.messages import APP, ROOT, catalogue, entry, in_engine, in_python, in_template, marked
 
 from .talking import browser_of, make_chat, make_conversation, visitor
 
@@ -126,9 +126,12 @@ def test_marks_are_found(tmp_path: Path):
         """{% translate "it's" %}{% trans 'b' as x %}{{ y|default:_("c") }}{% include _("d") %}{# _("e") #}"""
     )
     assert list(in_template(page)) == ["it's", "b", "c", "d"]
-    page.write_text("{% blocktranslate %}x{% endblocktranslate %}")
-    with pytest.raises(ValueError, match="blocktranslate"):
-        list(in_template(page))
+    page.write_text("{% blocktranslate trimmed %}\n 5% of\n {{ it }}{% endblocktranslate %}{% trans 'z' %}")
+    assert list(in_template(page)) == ["5%% of %(it)s", "z"]
+    page.write_text("{% blocktranslate count n=m %}{{ n }} a{% plural %}{{ n }} as{% endblocktranslate %}")
+    assert list(in_template(page)) == ["%(n)s a\0%(n)s as"]
+    page.write_text('a = "No sentence"\n"""A docstring here."""\nb = f"A {a} is none."\nc = "This is one."')
+    assert list(in_engine(page)) == ["This is one."]
 
 
 def test_templates_say_nothing_that_is_not_marked():
@@ -136,7 +139,7 @@ def test_templates_say_nothing_that_is_not_marked():
     known = {"Ctrl ↵", "Esc", "is-chat", "openrouter_chat"}
     for path in APP.rglob("*.html"):
         text = re.sub(
-            r"\{#.*?#\}|\{%.*?%\}|\{\{.*?\}\}|<(script|style)\b.*?</\1>|<[^>]*>",
+            r"\{% blocktrans.*?endblocktrans\w* %\}|\{#.*?#\}|\{%.*?%\}|\{\{.*?\}\}|<(script|style)\b.*?</\1>|<[^>]*>",
             "\n",
             path.read_text(),
             flags=re.S,

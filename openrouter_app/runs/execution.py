@@ -22,6 +22,7 @@ from ..conf import get_settings
 from ..database import LOST_DATABASE, again_in_database_thread
 from ..engine.errors import BrokenStreamError, ConfigurationError, MissingKeyError, OpenRouterError
 from ..models import Run
+from ..sentences import spoken
 from . import leases, mirrors, pausing, relay, reports, watching
 from . import live as registry
 from .acting import Acting, acts
@@ -167,10 +168,10 @@ def _verdict(error: OpenRouterError, *, has_content: bool) -> Failed | Interrupt
     """``interrupted`` when the answer merely broke off, ``failed`` when somebody said no."""
     if isinstance(error, ConfigurationError) and not isinstance(error, MissingKeyError):
         # What is wrong with the settings is for staff, in the log and on the run's admin page.
-        return Failed(error.code, "This site is not set up correctly to reach its models.", False)
+        return Failed(error.code, _("This site is not set up correctly to reach its models."), False)
     if isinstance(error, BrokenStreamError) and has_content:
-        return Interrupted(error.code, error.message, error.retryable)
-    return Failed(error.code, error.message, error.retryable, _details(error))
+        return Interrupted(error.code, spoken(error.message), error.retryable)
+    return Failed(error.code, spoken(error.message), error.retryable, _details(error))
 
 
 def _details(error: OpenRouterError) -> dict[str, Any] | None:

@@ -16,6 +16,7 @@ from ..engine.chains import ChatOpenRouter
 from ..engine.chains.tool_loop import ToolLoop
 from ..engine.loops import LoopState, StepFinished, ToolFinished
 from ..engine.tools import ToolChoice, ToolSpec
+from ..sentences import spoken
 from .acting import Acting
 from .endings import Outcome, money
 from .events import (
@@ -206,7 +207,7 @@ class EventWriter:
                 emit(ToolReady(id, arguments))
             case engine.ToolCallInvalid(id, _, raw, message):
                 self.invalid = message
-                emit(ToolInvalid(id, raw, message))
+                emit(ToolInvalid(id, raw, spoken(message)))
             case engine.ReplyFinished():
                 self._outcome.reply = event
             case _:
