@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from uuid import uuid4
 
 import pytest
 from django.contrib.staticfiles import finders
@@ -10,13 +11,13 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
-from openrouter_app.models import Run
+from openrouter_app.models import Conversation, Run, ToolCall
 from tests.factories import make_joke_chain, make_user
 
 pytestmark = pytest.mark.django_db
 
 CANARY = "sk-or-v1-CANARYCANARYCANARY"
-MODELS = ("prompttemplate", "toolspec", "chain", "chainversion", "run")
+MODELS = ("prompttemplate", "toolspec", "chain", "chainversion", "run", "toolcall", "conversation")
 INLINE = re.compile(
     r"<style|\sstyle=|\son\w+=|javascript:|<script(?![^>]*\ssrc=)(?![^>]*application/json)", re.I
 )
@@ -27,12 +28,15 @@ def addresses():
     """Every page there is, with something on it."""
     chain = make_joke_chain()
     run = Run.objects.create(chain=chain, version=chain.published, input={"foo": "bears"})
+    call = ToolCall.objects.create(run=run, call="c", name="joke", arguments="{}", status="waiting")
     rows = {
         "prompttemplate": chain.prompt,
         "toolspec": chain.forced_tool,
         "chain": chain,
         "chainversion": chain.published,
         "run": run,
+        "toolcall": call,
+        "conversation": Conversation.objects.create(chain=chain, visitor=uuid4(), title="About bears"),
     }
     pages = ["admin:index"]
     found = [reverse(page) for page in pages]
@@ -57,7 +61,14 @@ def test_pages_have_no_inline_script_or_style_and_send_the_policy(admin_client, 
 def test_list_asks_as_much_for_ten_chains_as_for_one(admin_client, django_assert_num_queries, model):
     def run_a_new_chain(name):
         chain = make_joke_chain(name)
-        Run.objects.create(chain=chain, version=chain.published, user=make_user(name))
+        user = make_user(name)
+        conversation = Conversation.objects.create(chain=chain, user=user, title=name)
+        run = Run.objects.create(
+            chain=chain, version=chain.published, user=user, conversation=conversation, status="waiting"
+        )
+        ToolCall.objects.create(
+            run=run, call="c", name="joke", arguments="{}", status="waiting", approval="staff"
+        )
 
     address = reverse(f"admin:openrouter_app_{model}_changelist")
     run_a_new_chain("first")

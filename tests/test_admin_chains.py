@@ -39,6 +39,10 @@ def form(prompt, **fields):
         "access": "public",
         "enabled": "on",
         "client_options": "[]",
+        "client_models": "[]",
+        "message_variable": "",
+        "history_messages": "50",
+        "history_tokens": "32000",
         **fields,
     }
 
@@ -97,6 +101,24 @@ def test_save_and_publish_publishes_what_was_just_typed(admin_client):
     assert "Greet: v2 is published." in messages(response)
     body = Chain.objects.get().published.body
     assert (body["model"], body["tool_choice"]) == ("new/model", {"forced": "one"})
+
+
+def test_what_concerns_conversations_is_edited_and_published(admin_client):
+    rows = (("messages_placeholder", "history"), ("human", "{topic} {message}"))
+    given = {
+        "client_models": '["a/b", "c/d"]',
+        "message_variable": "message",
+        "history_messages": "7",
+        "history_tokens": "900",
+        "_publish": "yes",
+    }
+    admin_client.post(reverse("admin:openrouter_app_chain_add"), form(make_prompt("talk", *rows), **given))
+    body = Chain.objects.get().published.body
+    assert body["client_models"] == ["a/b", "c/d"]
+    assert body["history"] == {"variable": "message", "messages": 7, "tokens": 900}
+    given["client_models"] = '["a/b", "a/b"]'
+    response = admin_client.post(page(Chain.objects.get()), form(make_prompt("again", *rows), **given))
+    assert "stands twice" in response.context["adminform"].errors["client_models"][0]
 
 
 def test_save_and_publish_saves_even_when_it_cannot_publish(admin_client):

@@ -6,15 +6,21 @@ import html
 import json
 
 import pytest
+from django.contrib.auth.models import Permission
 from django.urls import reverse
 
+from openrouter_app import tool_handlers
 from openrouter_app.models import ToolSpec
+from openrouter_app.tool_handlers import Handler
+from tests.factories import make_user
 
 pytestmark = pytest.mark.django_db
 
+SETTINGS = {"handler": "", "approval": "none", "timeout": "30", "result_public": "on"}
+
 
 def add(client, schema, **fields):
-    data = {"name": "joke", "description": "", **fields}
+    data = {"name": "joke", "description": "", **SETTINGS, **fields}
     data["schema"] = schema if isinstance(schema, str) else json.dumps(schema)
     return client.post(reverse("admin:openrouter_app_toolspec_add"), data, follow=True)
 
@@ -73,10 +79,10 @@ def test_what_is_stored_past_the_checks_is_not_complained_of_beside_what_was_typ
     tool = ToolSpec.objects.create(name="joke", schema={"type": "string"})
     address = reverse("admin:openrouter_app_toolspec_change", args=[tool.pk])
     for typed in ["{", "[]"]:
-        response = admin_client.post(address, {"name": "joke", "schema": typed})
+        response = admin_client.post(address, {**SETTINGS, "name": "joke", "schema": typed})
         (error,) = response.context["adminform"].errors["schema"]
         assert "olumn" in error
-    admin_client.post(address, {"name": "joke", "schema": '{"type": "object"}'})
+    admin_client.post(address, {**SETTINGS, "name": "joke", "schema": '{"type": "object"}'})
     tool.refresh_from_db()
     assert tool.schema == {"type": "object"}
 
@@ -96,7 +102,7 @@ def test_required_name_without_a_property_is_saved_with_a_warning_at_its_place(a
     ]
     tool = ToolSpec.objects.get()
     address = reverse("admin:openrouter_app_toolspec_change", args=[tool.pk])
-    response = admin_client.post(address, {"name": "joke", "schema": "\n" + typed}, follow=True)
+    response = admin_client.post(address, {**SETTINGS, "name": "joke", "schema": "\n" + typed}, follow=True)
     assert warnings(response)[0].startswith("Line 3, column 23 ($.required[1])")
 
 
@@ -144,3 +150,95 @@ def test_many_warnings_are_summed_up(admin_client):
 
 def test_tool_name_is_checked(admin_client):
     assert "name" in add(admin_client, {"type": "object"}, name="not a name").context["adminform"].errors
+
+
+# Handlers
+
+LIST = reverse("admin:openrouter_app_toolspec_changelist")
+
+
+@pytest.fixture
+def handler(monkeypatch):
+    def refund(context, order):
+        """Pay back what <b>was</b> paid.
+
+        Not shown.
+        """
+
+    monkeypatch.setitem(tool_handlers._handlers, "refund", Handler("refund", refund))
+
+
+def edit(client, tool, **fields):
+    address = reverse("admin:openrouter_app_toolspec_change", args=[tool.pk])
+    data = {**SETTINGS, "name": tool.name, "schema": '{"type": "object"}', "handler": tool.handler, **fields}
+    return client.post(address, data, follow=True)
+
+
+def choices(client, tool=None):
+    address = reverse(
+        f"admin:openrouter_app_toolspec_{'change' if tool else 'add'}", args=[tool.pk] if tool else []
+    )
+    return dict(client.get(address).context["adminform"].form.fields["handler"].choices)
+
+
+def test_every_handler_is_offered_with_the_first_line_of_its_docstring(admin_client, handler):
+    offered = choices(admin_client)
+    assert set(offered) == {"", *(known.name for known in tool_handlers.all_handlers())}
+    assert offered["refund"] == "refund: Pay back what <b>was</b> paid."
+    assert "<b>was" not in admin_client.get(reverse("admin:openrouter_app_toolspec_add")).content.decode()
+
+
+def test_handler_is_chosen_with_its_approval_and_limits(admin_client, handler):
+    add(admin_client, {"type": "object"}, handler="refund", approval="staff", timeout="2.5", parallel="on")
+    tool = ToolSpec.objects.get()
+    assert (tool.handler, tool.approval, tool.timeout, tool.parallel) == ("refund", "staff", 2.5, True)
+    assert tool.result_public
+
+
+def test_handler_that_no_app_has_is_not_taken(admin_client):
+    response = add(admin_client, {"type": "object"}, handler="invented")
+    assert "handler" in response.context["adminform"].errors
+    assert not ToolSpec.objects.exists()
+
+
+def test_handler_that_is_gone_is_kept_and_marked_and_an_error_says_what_to_do(admin_client, handler):
+    tool = ToolSpec.objects.create(name="old", handler="went_away", approval="owner")
+    assert choices(admin_client, tool)["went_away"] == "went_away (no installed app has it)"
+    assert "missing" in said(admin_client.get(LIST))
+    response = edit(admin_client, tool, description="new")
+    (error,) = response.context["adminform"].errors["handler"]
+    assert "“went_away”" in error
+    assert "openrouter_tools.py" in error
+    tool.refresh_from_db()
+    assert (tool.handler, tool.description) == ("went_away", "")
+    edit(admin_client, tool, handler="refund")
+    tool.refresh_from_db()
+    assert tool.handler == "refund"
+
+
+def test_time_limit_has_limits(admin_client):
+    for seconds in ("0", "-1", "4000", "nan"):
+        assert "timeout" in add(admin_client, {"type": "object"}, timeout=seconds).context["adminform"].errors
+
+
+def test_approval_without_a_handler_is_saved_with_a_warning(admin_client):
+    response = add(admin_client, {"type": "object"}, approval="owner")
+    assert warnings(response) == ["Nothing waits for approval: this tool has no handler that runs."]
+
+
+def test_tools_are_filtered_by_what_they_do(admin_client, handler):
+    for name, by in [("acting", "refund"), ("plain", ""), ("broken", "went_away")]:
+        ToolSpec.objects.create(name=name, handler=by)
+    for choice, names in [("yes", {"acting", "broken"}), ("no", {"plain"}), ("missing", {"broken"})]:
+        response = admin_client.get(LIST, {"acts": choice})
+        assert {tool.name for tool in response.context["cl"].result_list} == names
+    assert admin_client.get(LIST, {"approval__exact": "owner"}).status_code == 200
+
+
+def test_who_may_only_look_sees_the_handler(client, handler):
+    tool = ToolSpec.objects.create(name="acting", handler="refund")
+    user = make_user("lou", is_staff=True)
+    user.user_permissions.add(Permission.objects.get(codename="view_toolspec"))
+    client.force_login(user)
+    page = said(client.get(reverse("admin:openrouter_app_toolspec_change", args=[tool.pk])))
+    assert "refund" in page

@@ -1,13 +1,24 @@
-"""Where staff edit prompts, tools and chains, publish them, and look at versions and runs.
+"""Where staff edit prompts, tools and chains, publish them, look at versions, conversations and runs, and
+decide on the tool calls that wait for them.
 
 Stock admin pages with one stylesheet and one small module, no inline script or style, so they
 work under the site's Content-Security-Policy, in light and dark.
 """
 
 from .chains import ChainAdmin
+from .conversations import ConversationAdmin
 from .prompts import PromptTemplateAdmin
 from .runs import RunAdmin
+from .tool_calls import ToolCallAdmin
 from .tools import ToolSpecAdmin
 from .versions import ChainVersionAdmin
 
-__all__ = ["ChainAdmin", "ChainVersionAdmin", "PromptTemplateAdmin", "RunAdmin", "ToolSpecAdmin"]
+__all__ = [
+    "ChainAdmin",
+    "ChainVersionAdmin",
+    "ConversationAdmin",
+    "PromptTemplateAdmin",
+    "RunAdmin",
+    "ToolCallAdmin",
+    "ToolSpecAdmin",
+]

@@ -63,7 +63,16 @@ class ChainAdmin(_ChainAdmin):
         (None, {"fields": ["title", "slug", "description"]}),
         (_("What is sent"), {"fields": ["prompt", "model", "options"]}),
         (_("Tools"), {"fields": ["tools", "tool_choice", "forced_tool", "parser"]}),
-        (_("Who may run it"), {"fields": ["access", "enabled", "client_options"]}),
+        (
+            _("Conversations"),
+            {
+                "fields": ["message_variable", "history_messages", "history_tokens"],
+                "description": _(
+                    "For a prompt with a messages placeholder: what was said before stands in its place."
+                ),
+            },
+        ),
+        (_("Who may run it"), {"fields": ["access", "enabled", "client_models", "client_options"]}),
         (_("Versions"), {"fields": ["versions_made"]}),
     ]
 

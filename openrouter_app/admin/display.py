@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from typing import Any
+from uuid import UUID
 
 from django.contrib.admin.widgets import AdminTextareaWidget
 from django.db import models
+from django.db.models.options import Options
+from django.http import HttpRequest
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext
 
 from ..models.fields import JSONTextField, pretty_json
 
@@ -49,3 +53,21 @@ def code(text: str) -> SafeString:
 def json_code(value: Any) -> SafeString:
     """A JSON value, indented."""
     return code(pretty_json(value))
+
+
+def status_badge(status: str, text: str) -> SafeString:
+    """A status in its colour."""
+    return format_html('<span class="openrouter-status" data-status="{}">{}</span>', status, text)
+
+
+def owner_name(user: object, visitor: UUID | None) -> str:
+    """The user, the beginning of the visitor's id, or the system."""
+    if user is not None:
+        return str(user)
+    return gettext("visitor %(id)s") % {"id": str(visitor)[:8]} if visitor else gettext("system")
+
+
+def is_page_of(request: HttpRequest, opts: Options[Any]) -> bool:
+    """Whether this is a page of this model, and not of one whose deletion takes rows of it along."""
+    match = request.resolver_match
+    return match is not None and (match.url_name or "").startswith(f"{opts.app_label}_{opts.model_name}_")

@@ -20,7 +20,7 @@ from django.utils.translation import gettext_lazy as _
 from .. import runs
 from ..models import Run
 from ..models.fields import pretty_json
-from .display import STYLESHEET, code, json_code
+from .display import STYLESHEET, code, json_code, owner_name, status_badge
 
 if TYPE_CHECKING:
     _RunAdmin = admin.ModelAdmin[Run]
@@ -108,16 +108,12 @@ class RunAdmin(_RunAdmin):
     @admin.display(description=_("owner"))
     def who(self, run: Run) -> str:
         """The user, the beginning of the visitor's id, or the system."""
-        if run.user is not None:
-            return str(run.user)
-        return gettext("visitor %(id)s") % {"id": str(run.visitor)[:8]} if run.visitor else gettext("system")
+        return owner_name(run.user, run.visitor)
 
     @admin.display(description=_("status"), ordering="status")
     def state(self, run: Run) -> SafeString:
         """Its status, in its colour."""
-        return format_html(
-            '<span class="openrouter-status" data-status="{}">{}</span>', run.status, run.get_status_display()
-        )
+        return status_badge(run.status, run.get_status_display())
 
     @admin.display(description=_("tokens"))
     def tokens(self, run: Run) -> str:
