@@ -57,6 +57,8 @@ def test_catalogue_is_read_by_the_standard_library():
     with catalogue("de").with_suffix(".mo").open("rb") as file:
         read = gettext.GNUTranslations(file)
     for message, translated in GERMAN.items():
+        if not translated:
+            continue  # said by another test
         if "\0" in message:
             one, many = message.split("\0")
             assert [read.ngettext(one, many, count) for count in (1, 2)] == translated.split("\0")
