@@ -11,7 +11,7 @@ import { ValueView, asText } from "./value-view.js";
 /** Whoever has got this far has said all his arguments: none are none. */
 const SAID = new Set(["ready", "waiting", "approved", "denied", "running", "done", "failed"]);
 
-const LONG = 600; // characters of a result that is folded
+const LONG = 160; // characters of a result that is folded
 
 export class CallCard {
   /** @type {HTMLElement | null} the value that grows now */
