@@ -280,7 +280,7 @@ class TestDecisions:
     def test_denial_is_kept_with_its_reason_and_in_the_history(self, decider):
         call = make_call(run=make_run("running"))
         assert messages(decide(decider, call, "deny", reason="Not bears.")) == [
-            "make_group (system) was denied."
+            '"make_group" (system) was denied.'
         ]
         assert self.settled(call) == ("denied", "dora", "Not bears.")
         entry = LogEntry.objects.get()
@@ -289,10 +289,10 @@ class TestDecisions:
     def test_approval_is_kept_and_the_same_again_says_nothing_new(self, decider):
         call = make_call(run=make_run("running"), approval="owner")
         for _ in range(2):
-            assert messages(decide(decider, call)) == ["make_group (system) was approved."]
+            assert messages(decide(decider, call)) == ['"make_group" (system) was approved.']
         assert self.settled(call) == ("approved", "dora", "")
         (message,) = messages(decide(decider, call, "deny"))
-        assert message == "make_group (system): This call has been decided already."
+        assert message == '"make_group" (system): This call has been decided already.'
 
     def test_what_has_expired_is_refused_with_a_sentence(self, decider):
         call = make_call(run=make_run("running"), approval_expires=timezone.now() - timedelta(seconds=1))

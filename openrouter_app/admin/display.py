@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -9,8 +10,10 @@ from django.contrib.admin.widgets import AdminTextareaWidget
 from django.db import models
 from django.db.models.options import Options
 from django.http import HttpRequest
+from django.utils.formats import date_format
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.timezone import localtime
 from django.utils.translation import gettext
 
 from ..models.fields import JSONTextField, pretty_json
@@ -71,3 +74,8 @@ def is_page_of(request: HttpRequest, opts: Options[Any]) -> bool:
     """Whether this is a page of this model, and not of one whose deletion takes rows of it along."""
     match = request.resolver_match
     return match is not None and (match.url_name or "").startswith(f"{opts.app_label}_{opts.model_name}_")
+
+
+def moment(at: datetime) -> str:
+    """A time as the admin writes its own."""
+    return date_format(localtime(at), "DATETIME_FORMAT")

@@ -21,6 +21,7 @@ from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.text import Truncator
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
@@ -28,7 +29,7 @@ from .. import runs
 from ..background import in_background
 from ..models import Run, ToolCall
 from ..models.tools import Approval
-from .display import STYLESHEET, code, is_page_of, json_code, owner_name, status_badge
+from .display import STYLESHEET, code, is_page_of, json_code, moment, owner_name, status_badge
 
 if TYPE_CHECKING:
     _ToolCallAdmin = admin.ModelAdmin[ToolCall]
@@ -80,7 +81,7 @@ class DecisionActionForm(ActionForm):
 class ToolCallAdmin(_ToolCallAdmin):
     """Tool calls, read-only, but that those who may decide can approve and deny the ones that wait."""
 
-    list_display = ["tool", "state", "shown_arguments", "chain", "who", "approval", "expires", "asked"]
+    list_display = ["tool", "short_arguments", "state", "who", "approval", "expires", "chain"]
     list_display_links = ["tool"]
     list_filter = [InboxFilter, "status", "approval", "run__chain"]
     action_form = DecisionActionForm
@@ -110,7 +111,7 @@ class ToolCallAdmin(_ToolCallAdmin):
         """What has not happened yet is left out."""
         if obj is None or obj.status != ToolCall.Status.WAITING:
             return self.fieldsets
-        return [self.what, (_("Decision"), {"fields": ["approval", "expires"]}), self.log]
+        return [self.what, (_("Decision"), {"fields": ["approval", "expires"]})]
 
     # What is shown
 
@@ -132,6 +133,12 @@ class ToolCallAdmin(_ToolCallAdmin):
         except (ValueError, RecursionError):
             return code(call.arguments)
 
+    @admin.display(description=_("arguments"))
+    def short_arguments(self, call: ToolCall) -> SafeString:
+        """The same in a line or two, and only its beginning where it is long."""
+        cut = Truncator(call.arguments).chars(MOST_LISTED)
+        return format_html('<code class="openrouter-arguments">{}</code>', cut)
+
     @admin.display(description=_("chain"), ordering="run__chain__title")
     def chain(self, call: ToolCall) -> str:
         """Whose tool it is."""
@@ -149,14 +156,14 @@ class ToolCallAdmin(_ToolCallAdmin):
         return owner_name(call.run.user, call.run.visitor)
 
     @admin.display(description=_("asked"), ordering="run__created")
-    def asked(self, call: ToolCall) -> Any:
+    def asked(self, call: ToolCall) -> str:
         """When the run was started."""
-        return call.run.created
+        return moment(call.run.created)
 
     @admin.display(description=_("expires"), ordering="approval_expires", empty_value="-")
-    def expires(self, call: ToolCall) -> Any:
+    def expires(self, call: ToolCall) -> str | None:
         """Until when somebody can decide; after that it counts as denied."""
-        return call.approval_expires
+        return moment(call.approval_expires) if call.approval_expires else None
 
     @admin.display(description=_("result"))
     def output_json(self, call: ToolCall) -> SafeString | str:
@@ -275,7 +282,7 @@ class ToolCallAdmin(_ToolCallAdmin):
 
 
 def _name(call: ToolCall) -> str:
-    return f"{call.name} ({owner_name(call.run.user, call.run.visitor)})"
+    return f'"{call.name}" ({owner_name(call.run.user, call.run.visitor)})'
 
 
 def _in_the_server(request: HttpRequest, work: Callable[[], Coroutine[Any, Any, None]]) -> None:

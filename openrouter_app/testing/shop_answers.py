@@ -125,7 +125,7 @@ def _moved(call: Called) -> str:
         return f"That did not work: {call.answer.strip()}"
     return (
         f"Done. Order **{result.get('number')}** of {_cell(result.get('customer'))} now comes on "
-        f"**{result['to']}**, not on {result.get('from')}.\n\nThe [page of all orders](/orders/) has it, too."
+        f"**{result['to']}**, not on {result.get('from')}.\n\nIt stands under `/orders/`, too."
     )
 
 
