@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 
 from .chatting import DONE, Conversation, Talk, ident, said, text
 
@@ -167,6 +167,32 @@ def test_an_answer_that_another_tab_asked_for_is_joined(talk: Talk, conversation
     expect(talk.answers.last).to_contain_text("Here too")
     talk.tell(DONE, run=ident(6))
     expect(talk.status).to_have_text("Answer complete.")
+
+
+def test_news_that_come_late_take_away_nothing_that_was_asked_since(
+    talk: Talk, conversation: Conversation
+) -> None:
+    page = talk.open(conversation)
+    late: list[Route] = []
+    page.route("**/conversations/*/data/", lambda route: late.append(route))
+    before = conversation.data()
+    talk.say(type="conversation", conversation=conversation.id, head=ident(55), run=None)
+    talk.wait_for(lambda: late)
+    talk.send("Mine")
+    late.pop().fulfill(json=before)
+    page.wait_for_timeout(100)
+    expect(talk.questions).to_have_text(["Hello", "Mine"])
+    conversation.ask("Theirs")
+    conversation.answer(said("To them"))
+    conversation.ask("Mine")
+    conversation.messages[-1]["message"] = ident(9001)
+    conversation.answer(run="R")
+    conversation.messages[-1]["message"] = ident(9002)
+    conversation.run = "R"
+    talk.accept()
+    talk.wait_for(lambda: late)
+    late.pop().fulfill(json=conversation.data())
+    expect(talk.questions).to_have_text(["Hello", "Theirs", "Mine"])
 
 
 def test_a_conversation_that_was_deleted_elsewhere_is_left(talk: Talk, conversation: Conversation) -> None:

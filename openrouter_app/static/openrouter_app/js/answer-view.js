@@ -135,7 +135,7 @@ export class AnswerView {
     this.element.dataset.status = status;
     this.element.classList.toggle("is-live", !final);
     this.element.classList.toggle("is-thinking", !final && (!last || last === "step"));
-    this.parts.setAttribute("aria-busy", String(!final));
+    this.parts.setAttribute("aria-busy", String(!final && state.status !== "waiting"));
     this.status.textContent = this.strings.text(`status.${status}`);
     this.#paintProblem(state);
     if (final || state.usage) this.usage.replaceChildren(...usageLine(state, this.strings));

@@ -16,6 +16,8 @@ import { newId } from "../client.js";
 import { QuestionView } from "./question-view.js";
 import { ReplyView } from "./reply-view.js";
 
+const TITLE = 60; // characters
+
 export class Asking extends EventTarget {
   /**
    * @param {import("./chat.js").Chat} chat
@@ -39,6 +41,12 @@ export class Asking extends EventTarget {
     this.run.addEventListener("accepted", (event) => this.#accepted(/** @type {CustomEvent} */ (event).detail));
     this.run.addEventListener("refused", (event) => this.#end("refused", /** @type {CustomEvent} */ (event).detail));
     this.run.addEventListener("change", () => this.#settle(), { once: true });
+  }
+
+  /** What a conversation that begins with it may be called. */
+  get title() {
+    const [line] = (this.question?.text ?? "").trim().split("\n");
+    return [...line].slice(0, TITLE).join("");
   }
 
   get views() {

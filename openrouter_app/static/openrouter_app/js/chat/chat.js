@@ -25,7 +25,6 @@ import { Versions } from "./versions.js";
 
 /** @typedef {import("./asking.js").Wanted} Wanted */
 
-const TITLE = 60; // characters
 const AGAIN = 1_000; // milliseconds, before what was refused is said again
 
 export class Chat {
@@ -37,6 +36,8 @@ export class Chat {
   #asking = null;
   /** @type {any} what was said of the conversation meanwhile */
   #unread = null;
+  /** @type {string | null} the newest message that the server has told of */
+  #head = null;
   #fetched = 0; // answers to an older question come too late
 
   /**
@@ -162,6 +163,7 @@ export class Chat {
 
   /** @param {any} data */
   show(data) {
+    this.#head = data.head;
     this.thread.show(data.messages, (message) => this.#view(message, data.run));
     const last = this.thread.last;
     const run = last instanceof ReplyView ? last.run : null;
@@ -184,7 +186,9 @@ export class Chat {
     const asked = (this.#fetched += 1);
     try {
       const data = await this.api.conversation(conversation, message);
-      return asked === this.#fetched ? data : null;
+      // What has been asked meanwhile is not in it.
+      const isOld = asked !== this.#fetched || (this.#asking !== null && conversation === this.conversation);
+      return isOld ? null : data;
     } catch (error) {
       if (asked === this.#fetched) this.fail(/** @type {any} */ (error));
       return null;
@@ -202,14 +206,20 @@ export class Chat {
   };
 
   /** @param {{head: string | null, run: string | null}} news */
-  async #catchUp({ head, run }) {
+  async #catchUp(news) {
+    const { head, run } = news;
     this.list?.refresh();
-    const isKnown = head === (this.thread.last?.id ?? null) && (!run || run === this.run?.id);
-    if (isKnown || !this.conversation) return;
-    const data = await this.fetch(this.conversation);
+    const isThere = head === this.#head || head === (this.thread.last?.id ?? null);
+    if (isThere && (!run || run === this.run?.id)) {
+      this.#head = head;
+      return;
+    }
+    const data = this.conversation && (await this.fetch(this.conversation));
     if (data) {
       this.show(data);
       this.#named(data.title);
+    } else if (this.#asking) {
+      this.#unread ??= news; // when it has been answered
     }
   }
 
@@ -229,6 +239,7 @@ export class Chat {
   #progressed(run) {
     this.#showBusy();
     if (!run.final) return;
+    this.composer.forgive(); // "wait for its end"
     this.list?.refresh();
     if (!this.composer.held) return;
     const isFine = run.state.status === "done" || run.state.status === "stopped";
@@ -276,7 +287,7 @@ export class Chat {
     this.memory.write(key, asking.wanted);
     this.#asking = asking;
     this.#watch(asking.run);
-    on("accepted", ({ conversation }) => this.#accepted(conversation, asking.question?.text ?? ""));
+    on("accepted", ({ conversation }) => this.#accepted(conversation, asking.title));
     on("settled", () => this.#settled());
     on("withdrawn", () => this.#withdrawn(wanted));
     on("refused", (error) => this.#refused(asking, error));
@@ -285,12 +296,12 @@ export class Chat {
     this.end.follow();
   }
 
-  /** @param {string | null} conversation @param {string} said */
-  #accepted(conversation, said) {
+  /** @param {string | null} conversation @param {string} title until the server has named it */
+  #accepted(conversation, title) {
     if (conversation && conversation !== this.conversation) {
       this.conversation = conversation;
       this.composer.rename(conversation);
-      this.#named(said.trim().split("\n")[0].slice(0, TITLE)); // until the server has named it
+      this.#named(title);
       this.client.followConversation(conversation);
     }
     this.list?.refresh();
@@ -327,9 +338,11 @@ export class Chat {
   async #afterRefusal(isElsewhere = false) {
     const last = this.thread.last;
     this.run = last instanceof ReplyView ? last.run : null;
+    const news = this.#unread;
     this.#asking = this.#unread = null;
     this.shell.showEmpty(this.thread.views.length === 0);
     this.#showBusy();
+    if (news && !isElsewhere) this.#catchUp(news);
     if (!isElsewhere || !this.conversation) return;
     const data = await this.fetch(this.conversation);
     if (data) this.show(data);

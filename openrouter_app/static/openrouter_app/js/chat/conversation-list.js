@@ -37,6 +37,7 @@ export class ConversationList extends EventTarget {
     this.search = this.#target("search");
     this.fresh = this.#target("new");
     this.none = this.#target("no-conversations");
+    this.all = this.#target("all-conversations");
   }
 
   /** @param {string} name @returns {any} */
@@ -49,6 +50,7 @@ export class ConversationList extends EventTarget {
     this.search.form?.addEventListener("submit", this.#submitted);
     this.fresh.addEventListener("click", this.#opened);
     this.list.addEventListener("click", this.#opened);
+    document.addEventListener("visibilitychange", this.#seen);
   }
 
   disconnect() {
@@ -57,6 +59,7 @@ export class ConversationList extends EventTarget {
     this.search.form?.removeEventListener("submit", this.#submitted);
     this.fresh.removeEventListener("click", this.#opened);
     this.list.removeEventListener("click", this.#opened);
+    document.removeEventListener("visibilitychange", this.#seen);
   }
 
   /** @param {string | null} conversation the one that is open */
@@ -79,8 +82,10 @@ export class ConversationList extends EventTarget {
   async #load() {
     const asked = (this.#asked += 1);
     try {
-      const { conversations } = await this.api.list(this.chain, this.search.value.trim());
-      if (asked === this.#asked) this.#show(conversations);
+      const { conversations, more } = await this.api.list(this.chain, this.search.value.trim());
+      if (asked !== this.#asked) return;
+      this.#show(conversations);
+      this.all.hidden = more !== true;
     } catch {
       // The list is not what the page is for; the next reason to ask comes soon.
     }
@@ -236,6 +241,11 @@ export class ConversationList extends EventTarget {
   }
 
   #searched = () => this.refresh();
+
+  /** Other tabs have gone on. */
+  #seen = () => {
+    if (document.visibilityState === "visible") this.refresh();
+  };
 
   /** @param {Event} event */
   #submitted = (event) => {

@@ -22,7 +22,6 @@ export class Shell extends EventTarget {
     this.config = config;
     this.strings = strings;
     this.routes = routes;
-    this.pageTitle = document.title;
     this.frame = this.target("chat");
     this.heading = this.target("heading");
     this.toggle = this.target("list-toggle");
@@ -57,7 +56,7 @@ export class Shell extends EventTarget {
     const name = title || (conversation ? this.strings.text("untitled") : this.strings.text("new"));
     this.heading.textContent = name;
     if (!this.routes) return;
-    document.title = title ? `${title} – ${this.config.title}` : this.pageTitle;
+    document.title = title ? `${title} – ${this.config.title}` : this.config.title;
     const { urls } = this.config;
     const address = conversation ? urls.conversation.replace("{conversation}", conversation) : urls.page;
     const known = this.#conversationOf(location.pathname);
@@ -73,7 +72,7 @@ export class Shell extends EventTarget {
   /** @param {boolean} busy @param {string} status */
   showStatus(busy, status) {
     this.root.classList.toggle("is-busy", busy);
-    this.target("viewport").setAttribute("aria-busy", String(busy));
+    this.target("viewport").setAttribute("aria-busy", String(busy && status !== "waiting"));
     if (status === this.#status) return;
     this.#status = status;
     this.announce(this.strings.has(`announce.${status}`) ? this.strings.text(`announce.${status}`) : "");

@@ -35,7 +35,7 @@ export class Versions {
     const { conversation } = chat;
     if (this.#mustWait() || !conversation) return;
     const data = await chat.fetch(conversation, id);
-    if (!data) return;
+    if (!data || chat.busy || conversation !== chat.conversation) return;
     const label = document.activeElement?.getAttribute("aria-label");
     chat.show(data);
     this.#keepFocus(id, label);
