@@ -11,6 +11,7 @@ W001      no ``API_KEY``
 W002      ``ALLOWED_HOSTS = ["*"]``: any site's page could open the websocket
 W003      the Redis channel layer would give up on every socket that is silent for five seconds
 W004      SQLite whose writers refuse each other instead of waiting
+W005      a published chain has a tool whose handler no installed app has (``check --database default``)
 ========  ==========================================================================
 """
 
@@ -27,7 +28,10 @@ from django.core.checks import CheckMessage, Error, Tags, Warning, register
 from django.db import DatabaseError
 
 from .conf import Mistake, Settings, get_settings, mistakes
+from .models import Label
+from .models.versions import DEFAULT_LABEL
 from .naming import only_variable
+from .tool_handlers import find
 
 LAYER_WAIT = 5
 """Seconds ``RedisChannelLayer`` lets Redis wait for a message; redis-py's own patience from 8 on."""
@@ -118,6 +122,33 @@ def check_title_chain(databases: Collection[str] | None = None, **kwargs: Any) -
             "'human: Give this a title of at most six words: {message}'.",
             id="openrouter_app.E006",
         )
+
+
+@register("openrouter", Tags.database)
+def check_handlers(databases: Collection[str] | None = None, **kwargs: Any) -> list[CheckMessage]:
+    """Asks the database, so only where Django says that it may: a version keeps its tools by value."""
+    if not databases:
+        return []
+    try:
+        published = Label.objects.filter(name=DEFAULT_LABEL, chain__enabled=True).order_by("chain__slug")
+        return [
+            _missing_handler(label.chain.slug, tool["name"], tool["handler"])
+            for label in published.select_related("chain", "version")
+            for tool in label.version.body["tools"]
+            if label.version.body["parser"] == "text" and tool.get("handler") and not find(tool["handler"])
+        ]
+    except DatabaseError:
+        return []  # not migrated yet
+
+
+def _missing_handler(chain: str, tool: str, handler: str) -> Warning:
+    return Warning(
+        f"The chain '{chain}' is published with the tool '{tool}', whose handler '{handler}' no installed "
+        "app has: its calls will fail.",
+        hint=f"Write @handler on a function {handler} in an openrouter_tools.py of an installed app, or "
+        "choose another handler for the tool in the admin and publish the chain again.",
+        id="openrouter_app.W005",
+    )
 
 
 @register("openrouter")

@@ -4,6 +4,12 @@ from __future__ import annotations
 
 import pytest
 from django.core.checks import run_checks
+from django.db import DatabaseError
+
+from openrouter_app import checks, tool_handlers
+from openrouter_app.models import ToolSpec
+from openrouter_app.tool_handlers import Handler
+from tests.factories import make_chain
 
 GOOD = {"API_KEY": "sk-or-v1-x"}
 
@@ -159,3 +165,65 @@ def test_sqlite_whose_writers_wait_is_fine_and_so_is_postgresql(settings):
     assert with_sqlite(settings, transaction_mode="immediate", timeout=30) == {}
     settings.DATABASES = {"default": {"ENGINE": "django.db.backends.postgresql"}}
     assert found(settings) == {}
+
+
+def about_handlers(databases=("default",)):
+    found = run_checks(tags=["openrouter"], databases=databases)
+    return [message for message in found if message.id == "openrouter_app.W005"]
+
+
+@pytest.fixture
+def publish(monkeypatch):
+    """Publish a chain whose tool has this handler; it is there while that happens."""
+
+    def published(handler, slug="acting", **fields):
+        tool = ToolSpec.objects.create(name=f"{slug}_tool", handler=handler)
+        with monkeypatch.context() as now:
+            now.setitem(tool_handlers._handlers, handler, Handler(handler, lambda context: None))
+            return make_chain(slug, tools=(tool,), **fields)
+
+    return published
+
+
+@pytest.mark.django_db
+def test_published_chain_whose_handler_is_gone_is_a_warning_with_the_way_out(settings, publish):
+    settings.OPENROUTER = GOOD
+    chain = publish("went_away")
+    (warning,) = about_handlers()
+    assert "'acting'" in warning.msg
+    assert "'went_away'" in warning.msg
+    assert "openrouter_tools.py" in warning.hint
+    assert about_handlers(None) == []
+    chain.enabled = False
+    chain.save()
+    assert about_handlers() == []
+
+
+@pytest.mark.django_db
+def test_chains_whose_handlers_are_there_or_are_not_run_are_fine(settings, publish, monkeypatch):
+    settings.OPENROUTER = GOOD
+    monkeypatch.setitem(tool_handlers._handlers, "there", Handler("there", lambda context: None))
+    publish("there")
+    publish("", "plain")
+    publish("went_away", "card", parser="tools")
+    publish("went_away", "draft", publish=False)
+    assert about_handlers() == []
+
+
+@pytest.mark.django_db
+def test_published_chains_are_read_in_one_query(settings, publish, django_assert_num_queries):
+    settings.OPENROUTER = GOOD
+    for number in range(3):
+        publish("went_away", f"c{number}")
+    with django_assert_num_queries(1):
+        assert len(checks.check_handlers(databases=["default"])) == 3
+
+
+@pytest.mark.django_db
+def test_database_that_is_not_migrated_yet_is_not_judged(monkeypatch):
+    class Away:
+        def filter(self, **conditions):
+            raise DatabaseError
+
+    monkeypatch.setattr(checks.Label, "objects", Away())
+    assert checks.check_handlers(databases=["default"]) == []
