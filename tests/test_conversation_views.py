@@ -432,3 +432,30 @@ def test_a4_page_of_somebody_who_signed_out_shows_nothing(ada):
         assert response.status_code == 404
         assert b"private words" not in response.content
     assert listed(client) == []
+
+
+def test_a37_halves_of_characters_and_nul_reach_no_page(ada):
+    half = "x\ud800\x00"
+    made = make_conversation(ada, title="t")
+    call = {
+        "type": "call",
+        "call": "c",
+        "name": half,
+        "arguments": {half: half},
+        "status": "done",
+        "output": half,
+    }
+    parts = [
+        {"type": "step"},
+        {"type": "reasoning", "text": half, "ms": 3},
+        {"type": "text", "text": half},
+        call,
+        {"type": "json", "value": {half: [half]}},
+    ]
+    say(made, half, status="failed", parts=parts, error_message=half, error_code="provider")
+    client = browser_of(ada)
+    for name in ("conversation", "conversation-data", "conversation-export-json", "conversation-export-md"):
+        response = client.get(url(name, made.uuid))
+        assert response.status_code == 200
+        assert b"\x00" not in response.content
+        assert b"ud800" not in response.content

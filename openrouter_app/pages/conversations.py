@@ -5,6 +5,7 @@ What stands in no state stands in none of these: no prompt, no hidden result.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Any
 from uuid import UUID
@@ -18,6 +19,8 @@ from ..conversations.threads import Entry, Place, Tree, entries, tree_of
 from ..markdown import render, render_parts
 from ..models import Conversation, Run
 from ..runs import rows
+
+_UNENCODABLE = re.compile("[\x00\ud800-\udfff]")
 
 
 def conversation_data(
@@ -60,7 +63,7 @@ def _message(entry: Entry, html: bool) -> dict[str, Any]:
         "created": entry.place.created.isoformat(),
     }
     if entry.input is not None:
-        message |= {"input": entry.input, "text": entry.text}
+        message |= _encodable({"input": entry.input, "text": entry.text})
     elif entry.run is not None:
         message |= answer_of(entry.run, html=html)
     return message
@@ -75,7 +78,18 @@ def answer_of(run: Run, *, html: bool = True) -> dict[str, Any]:
         state["parts"] = render_parts(parts if is_over else parts[:-1])
         if parts and not is_over:
             state["parts"].append(_open(parts[-1]))
-    return {"run": str(run.uuid), "state": state}
+    return {"run": str(run.uuid), "state": _encodable(state)}
+
+
+def _encodable(value: Any) -> Any:
+    """The value without what no page can carry: half a character that somebody has sent, and NUL."""
+    if isinstance(value, str):
+        return _UNENCODABLE.sub("\ufffd", value) if _UNENCODABLE.search(value) else value
+    if isinstance(value, dict):
+        return {_encodable(name): _encodable(member) for name, member in value.items()}
+    if isinstance(value, list):
+        return [_encodable(member) for member in value]
+    return value
 
 
 def _open(part: dict[str, Any]) -> dict[str, Any]:
