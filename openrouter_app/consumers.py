@@ -263,12 +263,13 @@ class RunConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
     async def _pass_on_places(self, conversation: UUID) -> None:
         """Say where a conversation stands, at each change, and follow its unfinished run."""
         try:
-            async with aclosing(runs.follow_conversation(self.owner, conversation)) as places:
-                async for place in places:
-                    await self._send(protocol.Conversation(place.conversation, place.head, place.run))
-                    if place.run is not None and place.run not in self.followed:
-                        self._check_room()
-                        self._follow(place.run)
+            while True:
+                try:
+                    await self._send_places(conversation)
+                except LOST_DATABASE as error:
+                    name = type(error).__name__
+                    log.warning("following conversation %s waits for the database: %s", conversation, name)
+                    await asyncio.sleep(self.settings.FOLLOW_POLL)
         except Refused as error:
             await self._send(protocol.Error(error.code, error.message, conversation=str(conversation)))
         except Exception:
@@ -278,6 +279,14 @@ class RunConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         finally:
             if self.watched.get(conversation) is asyncio.current_task():
                 del self.watched[conversation]
+
+    async def _send_places(self, conversation: UUID) -> None:
+        async with aclosing(runs.follow_conversation(self.owner, conversation)) as places:
+            async for place in places:
+                await self._send(protocol.Conversation(place.conversation, place.head, place.run))
+                if place.run is not None and place.run not in self.followed:
+                    self._check_room()
+                    self._follow(place.run)
 
     async def _pass_on(self, run: UUID) -> None:
         """Send what happens to a run until it has ended, or nobody wants to know."""
@@ -334,16 +343,15 @@ class RunConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         details: dict[str, Any] | None = None,
         busy_with: UUID | None = None,
     ) -> None:
-        run = getattr(frame, "run", None) if busy_with is None else str(busy_with)
-        conversation = getattr(frame, "conversation", None)
+        run = _cut(getattr(frame, "run", None)) if busy_with is None else str(busy_with)
         await self._send(
             protocol.Error(
                 code,
                 message,
                 id=getattr(frame, "id", None),
-                run=run[:64] if run else None,
-                call=getattr(frame, "call", None),
-                conversation=conversation[:64] if conversation else None,
+                run=run,
+                call=_cut(getattr(frame, "call", None)),
+                conversation=_cut(getattr(frame, "conversation", None)),
                 details=details,
             )
         )
@@ -356,6 +364,11 @@ class RunConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
             await self.send(text_data=text)
         except (OSError, RuntimeError):
             pass
+
+
+def _cut(text: str | None) -> str | None:
+    """What a frame named, as it is said again: longer than any id, and no longer than that."""
+    return text[:200] if text else None
 
 
 def _run_of(

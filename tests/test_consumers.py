@@ -502,6 +502,22 @@ async def test_follow_waits_for_a_database_that_is_away(provider, settings, monk
         assert (await sock.until("run.snapshot"))["state"]["status"] == "done"
 
 
+async def test_watching_a_conversation_waits_for_a_database_that_is_away(settings, monkeypatch):
+    settings.OPENROUTER = {**settings.OPENROUTER, "FOLLOW_POLL": 0.05}
+    follow, failures = runs.follow_conversation, iter([True, True])
+
+    async def away(owner, conversation):
+        if next(failures, False):
+            raise OperationalError("the database is away")
+        async for place in follow(owner, conversation):
+            yield place
+
+    monkeypatch.setattr(consumers.runs, "follow_conversation", away)
+    async with connected() as sock:
+        await sock.send_frame("run.follow", conversation=str(uuid4()))
+        assert (await sock.frame())["code"] == "not_found"
+
+
 async def test_handshake_is_refused_while_the_database_is_away(monkeypatch, caplog):
     async def away(scope, *, fresh=False):
         raise OperationalError("the database is away")

@@ -158,6 +158,7 @@ class Acting:
             await self._lose()
         self._rows[call.id] = key
         self._live.emit(ToolRunning(call.id))
+        await self._owner.flush()  # the log says so before anything happens; what it does may keep others out
         result = await self._result(tool, handler, key, arguments)
         self._said.add(call.id)
         self._live.emit(
