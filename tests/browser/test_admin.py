@@ -1,23 +1,29 @@
-"""The admin in a browser: the prompt's page with its module, and a schema's mistake with its place."""
+"""The admin in a browser: a prompt and its module, a mistake in a schema with its place, the inbox of calls."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 from django.conf import settings
 from django.test import Client
+from django.utils import timezone
 from playwright.sync_api import Browser, Locator, Page, expect
 
-from openrouter_app.models import PromptTemplate, ToolSpec
+from openrouter_app.models import PromptTemplate, ToolCall, ToolSpec
+from openrouter_app.models.tool_calls import arguments_hash
 
-from ..factories import make_prompt
+from ..factories import make_chain, make_prompt, make_run, make_user
 from .conftest import blank_page
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
 ADMIN = "/admin/openrouter_app"
+SHOTS = Path(__file__).parents[2] / "screenshots"
 
 
 @pytest.fixture
@@ -173,3 +179,59 @@ def test_a_mistake_in_a_schema_is_named_by_the_line_it_was_typed_in(page: Page, 
     schema.fill(schema.input_value().replace("objct", "object"))
     save(page)
     assert ToolSpec.objects.get().schema["properties"] == {"a": {"type": "object"}}
+
+
+ATTACK = "<script>window.ran = 1</script><img src=x onerror='window.ran = 1'>"
+
+
+def waiting_call() -> ToolCall:
+    """A call that waits for staff, of a chain, a tool and arguments that would like to be markup."""
+    chain = make_chain("evil", title=f"Evil {ATTACK}", publish=True)
+    run = make_run("waiting", chain=chain, user=make_user("<b>eve"), deadline=None, fence=1)
+    arguments = json.dumps({"number": 1004, "note": ATTACK})
+    return ToolCall.objects.create(
+        run=run,
+        call="c1",
+        name="change_delivery_date",
+        arguments=arguments,
+        hash=arguments_hash("change_delivery_date", arguments),
+        status="waiting",
+        approval="staff",
+        approval_expires=timezone.now() + timedelta(days=3),
+    )
+
+
+def test_A32_call_is_found_in_the_inbox_read_and_denied_with_a_reason(page: Page, site: str) -> None:
+    call = waiting_call()
+    page.goto(f"{site}/toolcall/?waiting=me")
+    expect(page.locator("#result_list tbody tr")).to_have_count(1)
+    page.get_by_role("link", name="change_delivery_date").click()
+    expect(page.locator(".openrouter-pre")).to_contain_text(ATTACK)
+    reason = page.get_by_label("Reason, which the model is told of a refusal")
+    reason.fill("Not before <b>Christmas")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("button", name="Deny")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.locator(".messagelist .success")).to_contain_text("was denied")
+    expect(page.locator(".openrouter-decision")).to_have_count(0)
+    expect(page.locator(".field-reason .readonly")).to_have_text("Not before <b>Christmas")
+    call.refresh_from_db()
+    assert (call.status, call.reason) == ("denied", "Not before <b>Christmas")
+    page.goto(f"{site}/toolcall/?waiting=me")
+    expect(page.locator("#result_list")).to_have_count(0)
+    assert page.evaluate("window.ran") is None
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [360, 1280])
+def test_screenshots_of_tool_calls(page: Page, site: str, scheme: Any, width: int) -> None:
+    call = waiting_call()
+    page.set_viewport_size({"width": width, "height": 800})
+    page.emulate_media(color_scheme=scheme)
+    SHOTS.mkdir(exist_ok=True)
+    for name, address in [("toolcalls", "toolcall/?waiting=me"), ("toolcall", f"toolcall/{call.pk}/change/")]:
+        page.goto(f"{site}/{address}")
+        page.screenshot(path=SHOTS / f"admin-{name}-{width}-{scheme}.png", full_page=True)
+    is_wider = "document.documentElement.scrollWidth > document.documentElement.clientWidth"
+    assert not page.evaluate(is_wider)
