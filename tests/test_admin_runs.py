@@ -14,7 +14,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
-from openrouter_app.models import ChainVersion, Run
+from openrouter_app.models import ChainVersion, Conversation, Run
 from tests.factories import make_chain, make_user
 
 pytestmark = pytest.mark.django_db
@@ -103,6 +103,32 @@ def test_run_shows_input_answer_error_and_what_it_took(admin_client, make_run):
         "inner",
     ):
         assert piece in text, piece
+
+
+def test_run_leads_to_its_conversation_and_its_tool_calls_and_shows_their_results(admin_client, make_run):
+    chain = make_chain("chat")
+    conversation = Conversation.objects.create(chain=chain, visitor=uuid4(), title="About bears")
+    card = {
+        "type": "call",
+        "name": "find",
+        "arguments": {},
+        "status": "done",
+        "output": {"found": "<b>bears"},
+    }
+    denied = {"type": "call", "name": "move", "arguments": {}, "status": "denied", "reason": "Not today."}
+    run = make_run(status="done", conversation=conversation, parts=[card, denied])
+    call = run.tool_calls.create(call="c", name="find", arguments="{}", status="done")
+    response = admin_client.get(page(run))
+    text = said(response)
+    for piece in (
+        "About bears",
+        reverse("admin:openrouter_app_conversation_change", args=[conversation.pk]),
+        reverse("admin:openrouter_app_toolcall_change", args=[call.pk]),
+        '"found": "<b>bears"',
+        "Not today.",
+    ):
+        assert piece in text, piece
+    assert "<b>bears" not in response.content.decode()
 
 
 def test_A21_what_a_model_or_a_visitor_wrote_is_text(admin_client, make_run):

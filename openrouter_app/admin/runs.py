@@ -12,13 +12,13 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.template.loader import render_to_string
 from django.urls import reverse
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
 from .. import runs
-from ..models import Run
+from ..models import Run, ToolCall
 from ..models.fields import pretty_json
 from .display import STYLESHEET, code, json_code, owner_name, status_badge
 
@@ -40,7 +40,15 @@ class RunAdmin(_RunAdmin):
     date_hierarchy = "created"
     show_full_result_count = False
     fieldsets = [
-        (None, {"fields": ["state", "error_message", "chain", "version_link", "who", "origin", "uuid"]}),
+        (
+            None,
+            {
+                "fields": [
+                    *("state", "error_message", "chain", "version_link", "who", "origin"),
+                    *("conversation", "calls", "uuid"),
+                ]
+            },
+        ),
         (_("Input"), {"fields": ["input_json", "options_json"]}),
         (_("Answer"), {"fields": ["answer"]}),
         (
@@ -159,6 +167,15 @@ class RunAdmin(_RunAdmin):
         parts = [_part(part) for part in said]
         return render_to_string("admin/openrouter_app/run/parts.html", {"parts": parts})
 
+    @admin.display(description=_("tool calls"))
+    def calls(self, run: Run) -> SafeString | str:
+        """Those that were to act, each linked to who allowed it and what came of it."""
+        found = [
+            (reverse("admin:openrouter_app_toolcall_change", args=[call.pk]), call.name, _call_status(call))
+            for call in run.tool_calls.only("name", "status").order_by("pk")
+        ]
+        return format_html_join("", '<p><a href="{}">{}</a> {}</p>', found) or "-"
+
     @admin.display(description=_("error detail"))
     def error_detail_text(self, run: Run) -> SafeString | str:
         """What the provider or the network said."""
@@ -194,6 +211,10 @@ def _seconds(start: datetime | None, end: datetime | None) -> str:
     return gettext("%(seconds).1f s") % {"seconds": (end - start).total_seconds()} if start and end else "-"
 
 
+def _call_status(call: ToolCall) -> SafeString:
+    return status_badge(call.status, call.get_status_display())
+
+
 def _part(part: Any) -> dict[str, Any]:
     """One part for the template: ``type``, ``title``, ``text``, and a call's ``status`` and ``message``."""
     kind = str(part.get("type", "?"))
@@ -208,7 +229,8 @@ def _part(part: Any) -> dict[str, Any]:
                 "title": part.get("name", ""),
                 "status": part.get("status", ""),
                 "text": part.get("raw") or pretty_json(part.get("arguments")),
-                "message": part.get("message") or part.get("error") or "",
+                "output": pretty_json(part["output"]) if "output" in part else "",
+                "message": part.get("message") or part.get("error") or part.get("reason") or "",
             }
         case _:
             return {"type": kind, "title": kind, "text": pretty_json(part)}

@@ -1,4 +1,4 @@
-"""The admin in a browser: a prompt and its module, a mistake in a schema with its place, the inbox of calls."""
+"""The admin in a browser: a prompt and its module, a mistake in a schema with its place, and the inbox."""
 
 from __future__ import annotations
 
