@@ -36,6 +36,8 @@ MOST_BRACKETS = 400
 """``[`` in a block: each may begin a link, and is looked for its end."""
 DEEPEST = 18
 """How deep lists and quotes stand in one another: a list counts for two."""
+MOST_STEPS = 20_000
+"""How often the parser may ask what a line begins: a quote that ends may be asked for all lines below it."""
 CACHED = 8_000_000
 """Characters of text and HTML that are kept for the next visit."""
 
@@ -90,17 +92,17 @@ def _rendered(block: Block) -> str:
     is_small = len(text) <= LARGEST or _FENCED.match(text)
     if not block.plain and is_small and text.count("[") <= MOST_BRACKETS:
         try:
-            html = str(_parser().render(text)).strip("\n")
+            html = str(_parser().render(text, {"steps": 0})).strip("\n")
             return _CONTROLS.sub("\ufffd", html)  # an entity may be one
-        except _TooDeepError:
+        except _TooMuchError:
             pass
         except Exception as error:  # a block that is not understood is no reason to show nothing
             log.warning("a block is shown as text: %s", type(error).__name__)
     return f'<div class="openrouter-plain" dir="auto">{_isolated(text.rstrip())}</div>'
 
 
-class _TooDeepError(Exception):
-    """What stands deeper would be left out."""
+class _TooMuchError(Exception):
+    """What stands deeper would be left out; or it takes too long."""
 
 
 @lru_cache(maxsize=1)
@@ -112,16 +114,19 @@ def _parser() -> Any:
     # What a reference means stands in another block, so it is text, and so is what would define it.
     parser.disable(["reference", "html_block", "html_inline"]).enable(["table", "strikethrough"])
     parser.validateLink = lambda url: _target_of(url) is not None  # type: ignore[method-assign]
-    parser.block.ruler.before("table", "openrouter_depth", _refuse_depth)
+    everywhere = {"alt": ["paragraph", "reference", "blockquote", "list"]}
+    parser.block.ruler.before("table", "openrouter_limits", _count, everywhere)
     parser.core.ruler.push("openrouter", _dress)
     for name, rule in _RULES.items():
         parser.add_render_rule(name, rule)
     return parser
 
 
-def _refuse_depth(state: Any, start: int, end: int, silent: bool) -> bool:
-    if state.level >= DEEPEST:
-        raise _TooDeepError
+def _count(state: Any, start: int, end: int, silent: bool) -> bool:
+    """The first rule for every line, wherever it is looked at: it never applies."""
+    state.env["steps"] += 1
+    if state.level >= DEEPEST or state.env["steps"] > MOST_STEPS:
+        raise _TooMuchError
     return False
 
 
