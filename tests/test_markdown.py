@@ -375,8 +375,27 @@ def test_a23_no_block_holds_anything_up(name):
     assert slowest < 0.4  # 0.2 on a machine with nothing else to do
 
 
+units = st.lists(
+    st.sampled_from([*WORDS, "](", "![", "](http://a)", "|-|\n", "a|b\n", "===\n", ">>"]),
+    min_size=1,
+    max_size=5,
+).map("".join)
+
+
+@given(units, units, st.booleans())
+def test_a23_nothing_that_is_said_again_and_again_holds_anything_up(one, other, is_mixed):
+    size = markdown.LARGEST // len(one + other)
+    text = (one + other) * size if is_mixed else one * size + other * size
+    splitter = blocks.BlockSplitter()
+    for block in (splitter.feed(text) + splitter.close())[:2]:
+        begun = time.thread_time()
+        markdown._rendered(block)
+        assert time.thread_time() - begun < 0.4
+
+
 @pytest.mark.parametrize(
-    "name", ["quotes", "nested lists", "quoted lists", "numbers", "line", "table", "brackets"]
+    "name",
+    ["quotes", "quotes that end", "nested lists", "quoted lists", "numbers", "line", "table", "brackets"],
 )
 def test_a23_what_is_not_rendered_is_all_there_as_text(name):
     text = BOMBS[name]
