@@ -14,6 +14,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect
 from openrouter_app import background
 from openrouter_app.engine import client as engine_client
 from openrouter_app.models import Conversation, Owner
+from tests.factories import make_chain
 from tests.talking import make_chat, make_conversation
 
 from .accessible import problems as found_by_axe
@@ -103,4 +104,22 @@ def test_list_from_right_to_left_fits(browser: Browser, site: Any) -> None:
     assert page.evaluate("document.documentElement.dir") == "rtl"
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     shoot(page, "conversations-rtl")
+    context.close()
+
+
+def test_chain_that_answers_once_needs_no_script(
+    browser: Browser, site: Any, openrouter: Any
+) -> None:
+    make_chain("once", title="Once")
+    openrouter.reply("Because of **Rayleigh**.")
+    context = opened(browser, site, java_script_enabled=False)
+    page = context.new_page()
+    page.goto("/chains/once/")
+    expect(page.get_by_role("button")).to_have_count(1)
+    page.get_by_role("textbox").fill("Why is it blue?")
+    page.get_by_role("button", name="Run").click()
+    expect(page.locator("strong")).to_have_text("Rayleigh")
+    expect(page.get_by_role("textbox")).to_have_value("Why is it blue?")
+    expect(page.get_by_text("Your answer appears here")).to_be_hidden()
+    shoot(page, "once-without-script")
     context.close()
