@@ -11,7 +11,7 @@ from playwright.sync_api import expect
 
 from openrouter_app.blocks import BlockSplitter
 
-from .chatting import DONE, Talk, text
+from .chatting import DONE, Conversation, Talk, said, text
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
 
@@ -50,14 +50,32 @@ def rendered(block: str) -> str:
 
 @pytest.mark.parametrize("html", [True, False], ids=["blocks", "text"])
 def test_a_long_answer_streams_without_a_long_task(talk: Talk, html: bool) -> None:
+    """By the page's own observers. While another process has the core, any task is long: hence three tries."""
     page = talk.open()
+    for _ in range(3):
+        stream(talk, html)
+        if not (long := page.evaluate("[...window.scripts.filter((took) => took > 50), ...window.long]")):
+            break
+        talk.open()
+    assert long == []
+    page.evaluate(
+        "setTimeout(() => { const end = performance.now() + 80; while (performance.now() < end); })"
+    )
+    talk.wait_for(
+        lambda: page.evaluate("window.long.length && window.scripts.at(-1) > 50")
+    )  # it would be seen
+
+
+def stream(talk: Talk, html: bool) -> None:
+    """The whole answer, `A_FRAME` words a frame, watched; the reader is at its end."""
+    page = talk.page
     talk.send("Tell me everything")
     talk.accept(status="running")
     words = list(itertools.islice((w for part in sections() for w in part.split(" ")), WORDS))
-    pieces = [" ".join(words[at : at + A_FRAME]) + " " for at in range(0, WORDS, A_FRAME)]
     splitter = BlockSplitter()
     page.evaluate(WATCH)
-    for piece in pieces:
+    for at in range(0, WORDS, A_FRAME):
+        piece = " ".join(words[at : at + A_FRAME]) + " "
         talk.tell(text(piece))
         finished = splitter.feed(piece)
         if html and finished:
@@ -68,14 +86,9 @@ def test_a_long_answer_streams_without_a_long_task(talk: Talk, html: bool) -> No
         page.wait_for_timeout(16)
     talk.tell(DONE)
     expect(talk.status).to_have_text("Answer complete.", timeout=60_000)
-    shown = talk.answers.inner_text()
-    assert len(shown.split()) > WORDS * 0.9
+    assert len((talk.answers.text_content() or "").split()) > WORDS * 0.9
     at_end = "(box) => box.scrollHeight - box.scrollTop - box.clientHeight < 4"
     assert page.get_by_role("log").evaluate(at_end)
-    assert page.evaluate("window.scripts.filter((took) => took > 50)") == []
-    assert page.evaluate("window.long") == []
-    page.evaluate("{ const end = performance.now() + 80; while (performance.now() < end) {} }")
-    talk.wait_for(lambda: page.evaluate("window.long.length"))  # it would have been seen
 
 
 def test_a_thousand_deltas_touch_the_page_once_a_frame(talk: Talk) -> None:
@@ -100,3 +113,17 @@ def test_a_thousand_deltas_touch_the_page_once_a_frame(talk: Talk) -> None:
     talk.tell(text(" end"))
     expect(talk.answers).to_contain_text("999 end")
     assert max(page.evaluate("[...window.touched.values()]")) == 1
+
+
+def test_a_conversation_of_a_thousand_messages_opens_at_its_end(talk: Talk) -> None:
+    conversation = Conversation()
+    for number in range(500):
+        conversation.ask(f"Question {number}")
+        conversation.answer(said("x", *[f"<p>{'Because it is so. ' * 20}</p>"] * 5))
+    page = talk.open(conversation)
+    expect(talk.questions).to_have_count(500)
+    assert page.evaluate("performance.now()") < 10_000
+    assert page.get_by_role("log").evaluate(
+        "(box) => box.scrollHeight - box.scrollTop - box.clientHeight < 4"
+    )
+    assert talk.questions.last.is_visible()

@@ -169,7 +169,9 @@ def _order(frames: Sequence[Entry], *, stands: bool, fresh_snapshots: bool) -> I
 
 
 def nothing_is_asked_twice(history: History) -> Iterator[str]:
-    """A request may follow another of the same run only while no content had been sent for that."""
+    """A request may follow another of the same run only while no content had been sent for that, or with
+    results of the tools that were called in it.
+    """
     starts = {row.client_id: row.uuid for row in history.rows if row.client_id}
     for asked in history.asked:
         if not any(asked.is_about(start) for start in starts):
@@ -177,7 +179,7 @@ def nothing_is_asked_twice(history: History) -> Iterator[str]:
     for start, run in starts.items():
         requests = [asked for asked in history.asked if asked.is_about(start)]
         for earlier, later in pairwise(requests):
-            sent = any(at <= later.at for at, _ in earlier.said)
+            sent = any(at <= later.at for at, _ in earlier.said) and later.results <= earlier.results
             if sent and (not history.lossy_provider or _was_shown(history, run, later.at)):
                 yield f"run {run} was asked again after content had come: {earlier.text!r:.100}"
 

@@ -38,6 +38,7 @@ INPUTS = {
     "translate": ("text", {"input_language": "English", "output_language": "French"}),
     "joke": ("foo", {}),
     "count": ("max_num", {}),
+    "ledger": ("message", {}),
 }
 """The demo's chains: the variable that takes the start's id, by which the provider's requests are known."""
 
@@ -71,6 +72,10 @@ class Page:
         self._refused: dict[str, dict[str, Any]] = {}
         self._awaiting: set[str] = set()
         self._stopping: set[str] = set()
+        self._deciding: dict[tuple[str, str], dict[str, Any]] = {}
+        self._watched: set[str] = set()
+        self.conversations: dict[str, str] = {}
+        """Which conversation a start belongs to."""
         self._socket: ClientConnection | None = None
         self._reading = asyncio.Event()
         self._reading.set()
@@ -90,13 +95,22 @@ class Page:
     # What a person does
 
     async def start(
-        self, id: str | None = None, *, chain: str = "translate", wait: bool = True, **input: str
+        self,
+        id: str | None = None,
+        *,
+        chain: str = "translate",
+        conversation: str | None = None,
+        wait: bool = True,
+        **input: str,
     ) -> str:
         """Start a run; answers the run once it is accepted, without ``wait`` the start's id at once."""
         id = id or uuid4().hex
         name, others = INPUTS[chain]
         frame = {"type": "run.start", "id": id, "chain": chain, "input": {**others, name: id, **input}}
+        if conversation is not None:
+            frame["conversation"] = conversation
         self._starting[id] = frame
+        self._refused.pop(id, None)  # it may be said again
         await self._send(frame)
         return await self.accepted(id) if wait else id
 
@@ -117,6 +131,19 @@ class Page:
         """Stop it; said again after a break until it has ended."""
         self._stopping.add(run)
         await self._send({"type": "run.stop", "run": run})
+
+    async def decide(self, run: str, call: str, *, approve: bool = True, wait: bool = True) -> None:
+        """Allow a call or deny it; said again after a break, while it is shown to wait."""
+        frame = {"type": "tool.decide", "run": run, "call": call, "approve": approve}
+        self._deciding[run, call] = frame
+        await self._send(frame)
+        if wait:
+            await self._until(lambda: self.call(run, call).get("status") != "waiting")
+
+    async def watch(self, conversation: str) -> None:
+        """Follow a conversation."""
+        self._watched.add(conversation)
+        await self._send({"type": "run.follow", "conversation": conversation})
 
     async def reload(self) -> None:
         """All that was shown is gone; what runs is followed again."""
@@ -169,6 +196,15 @@ class Page:
         """The run's text, as it is shown."""
         parts = self.views[run].state.get("parts", []) if run in self.views else []
         return "".join(part["text"] for part in parts if part["type"] == "text")
+
+    def call(self, run: str, call: str) -> dict[str, Any]:
+        """A call of the run, as it is shown; empty while it is not."""
+        parts = self.views[run].state.get("parts", []) if run in self.views else []
+        return next((part for part in parts if part.get("call") == call), {})
+
+    async def waits(self, run: str, seconds: float = PATIENCE) -> None:
+        """Wait until the run waits for a person."""
+        await self._until(lambda: self.status(run) == "waiting", seconds)
 
     async def says(self, run: str, text: str, seconds: float = PATIENCE) -> None:
         """Wait until the run's text has come this far."""
@@ -262,12 +298,18 @@ class Page:
                 await self.follow(run)
                 if run in self._stopping:
                     await self.stop(run)
+        for (run, call), frame in self._deciding.items():
+            if self.call(run, call).get("status") == "waiting":
+                await self._send(frame)
+        for conversation in self._watched:
+            await self._send({"type": "run.follow", "conversation": conversation})
 
     async def _take(self, frame: dict[str, Any]) -> None:
         match frame:
             case {"type": "run.accepted", "id": id, "run": run}:
                 self._starting.pop(id, None)
                 self.runs[id] = run
+                self.conversations[id] = frame["conversation"]
                 self.views.setdefault(run, View())
                 self._awaiting.add(run)
             case {"type": "run.snapshot", "run": run, "seq": seq, "state": state}:

@@ -26,8 +26,25 @@ class Asked:
     """When the asker hung up, where that was before the end."""
 
     def is_about(self, start: str) -> bool:
-        """Whether it was made for the start with this id, which each page writes into its input."""
-        return start in self.body
+        """Whether it was made for the start with this id, which each page writes into its input.
+
+        That is what the person said last: a conversation's history has what was said before.
+        """
+        said = [message for message in self.messages if message.get("role") == "user"]
+        return start in (str(said[-1]["content"]) if said else self.body)
+
+    @property
+    def messages(self) -> list[dict[str, Any]]:
+        """What the model was told."""
+        try:
+            return list(json.loads(self.body)["messages"])
+        except (ValueError, LookupError, TypeError):
+            return []
+
+    @property
+    def results(self) -> int:
+        """How many results of tools were among it."""
+        return sum(message.get("role") == "tool" for message in self.messages)
 
     @property
     def text(self) -> str:

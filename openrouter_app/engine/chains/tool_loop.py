@@ -38,7 +38,7 @@ from ..messages import (
 )
 from ..replies import ReplyBuilder
 from ..requests import messages_of
-from ..tools import Tool, tool
+from ..tools import Tool, result_text, tool
 from .steps import Call, Step, Upstream, to_step
 
 log = logging.getLogger("openrouter_app.tools")
@@ -379,6 +379,6 @@ def _told(tool: Tool[..., Any], value: Any) -> _Said:
 
 def _failure(tool: Tool[..., Any], error: BaseException) -> _Said:
     if isinstance(error, ToolError):
-        return _Said(error.message, True)
+        return _Said(result_text(error.message), True)
     log.error("the tool %s failed", tool.name, exc_info=error)
     return _Said("The tool failed.", True)

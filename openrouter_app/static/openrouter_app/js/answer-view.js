@@ -131,7 +131,7 @@ export class AnswerView {
   #paintFrame() {
     const { state, final } = this.run;
     const last = state.parts.at(-1)?.type;
-    const status = this.#status();
+    const status = this.run.phase;
     this.element.dataset.status = status;
     this.element.classList.toggle("is-live", !final);
     this.element.classList.toggle("is-thinking", !final && (!last || last === "step"));
@@ -139,13 +139,6 @@ export class AnswerView {
     this.status.textContent = this.strings.text(`status.${status}`);
     this.#paintProblem(state);
     if (final || state.usage) this.usage.replaceChildren(...usageLine(state, this.strings));
-  }
-
-  #status() {
-    if (this.run.final) return this.run.state.status;
-    if (this.run.stopping) return "stopping";
-    // Until the server has accepted the run it is on its way there, or waits for a connection.
-    return this.run.id ? this.run.state.status : "sending";
   }
 
   /** Shown once and then left alone, or it would be read out again. */

@@ -211,17 +211,12 @@ export class ChainPage {
    */
   #showBusy() {
     const { busy, strings } = this;
-    const status = busy ? this.#busyStatus() : (this.run?.state.status ?? "idle");
+    const status = this.run?.phase ?? "idle";
     this.root.classList.toggle("is-busy", busy);
     this.runButton.disabled = this.stopButton.disabled = false; // as they are until this script runs
     this.runButton.setAttribute("aria-disabled", String(busy));
     this.stopButton.setAttribute("aria-disabled", String(!busy || Boolean(this.run?.stopping)));
     const announced = strings.has(`announce.${status}`) ? strings.text(`announce.${status}`) : "";
     if (this.status.textContent !== announced) this.status.textContent = announced;
-  }
-
-  #busyStatus() {
-    if (this.run?.stopping) return "stopping";
-    return this.run?.id ? this.run.state.status : "sending";
   }
 }

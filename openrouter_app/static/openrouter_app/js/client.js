@@ -294,6 +294,13 @@ export class Run extends EventTarget {
     this.request = request;
   }
 
+  /** What is known of it from elsewhere, until the server begins to tell. */
+  /** @param {string} id @param {any} state */
+  know(id, state) {
+    this.id = id;
+    if (this.fold.seq === null && state) this.fold.replace({ seq: -1, state });
+  }
+
   get state() {
     return this.fold.state;
   }
@@ -301,6 +308,13 @@ export class Run extends EventTarget {
   /** Whether it has ended. */
   get final() {
     return this.fold.final;
+  }
+
+  /** Its status, or what is being done about it: `sending` until the server has it, `stopping`. */
+  get phase() {
+    if (this.final) return this.state.status;
+    if (this.stopping) return "stopping";
+    return this.id ? this.state.status : "sending";
   }
 
   /** End it, wherever it runs and whoever follows it. */

@@ -174,11 +174,11 @@ export class Chat {
 
   /** @param {any} message @param {string | null} unfinished a run */
   #view(message, unfinished) {
-    if (message.role === "user") return new QuestionView(message, this.config, this.strings, this.actions);
-    const run = message.run === unfinished ? this.client.follow(message.run) : new Run(this.client, null);
-    run.id = message.run;
-    if (run.fold.seq === null && message.state) run.fold.replace({ seq: -1, state: message.state });
-    return new ReplyView(message, run, this.strings, this.actions);
+    const { client, config, strings, actions } = this;
+    if (message.role === "user") return new QuestionView(message, config, strings, actions);
+    const run = message.run === unfinished ? client.follow(message.run) : new Run(client, null);
+    run.know(message.run, message.state);
+    return new ReplyView(message, run, strings, actions);
   }
 
   /** @param {string} conversation @param {string} [message] @returns {Promise<any>} null where it went wrong */
@@ -405,13 +405,7 @@ export class Chat {
 
   #showBusy() {
     const { busy, run } = this;
-    const status = busy ? this.#busyStatus() : (run?.state.status ?? "idle");
     this.composer.showBusy(busy, Boolean(run?.stopping));
-    this.shell.showStatus(busy, status);
-  }
-
-  #busyStatus() {
-    if (this.run?.stopping) return "stopping";
-    return this.run?.id ? this.run.state.status : "sending";
+    this.shell.showStatus(busy, run?.phase ?? "idle");
   }
 }
