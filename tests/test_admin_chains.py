@@ -121,6 +121,20 @@ def test_what_concerns_conversations_is_edited_and_published(admin_client):
     assert "stands twice" in response.context["adminform"].errors["client_models"][0]
 
 
+def test_chain_whose_handlers_would_not_run_is_saved_with_a_warning(admin_client):
+    acting = ToolSpec.objects.create(name="acting", handler="find_orders")
+    plain = ToolSpec.objects.create(name="plain")
+    address = reverse("admin:openrouter_app_chain_add")
+    for slug, tool, parser, warned in [
+        ("one", acting, "tools", True),
+        ("two", acting, "text", False),
+        ("three", plain, "tools", False),
+    ]:
+        data = form(make_prompt(slug), slug=slug, tools=[tool.pk], parser=parser)
+        response = admin_client.post(address, data, follow=True)
+        assert any("no handler of its tools will run" in said for said in messages(response)) == warned
+
+
 def test_save_and_publish_saves_even_when_it_cannot_publish(admin_client):
     prompt = make_prompt()
     prompt.rows.all().delete()

@@ -7,7 +7,8 @@ from datetime import timedelta
 from uuid import uuid4
 
 import pytest
-from asgiref.sync import sync_to_async
+from asgiref.sync import ThreadSensitiveContext, sync_to_async
+from django.urls import reverse
 from django.utils import timezone
 
 from openrouter_app import runs
@@ -15,6 +16,7 @@ from openrouter_app.models import Owner, Run, ToolCall
 from openrouter_app.testing import simulated_reply
 from project import demo_data, demo_orders
 from project.models import Order, OrderChange
+from tests.factories import make_user
 from tests.followers import follow_to_end
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -116,3 +118,19 @@ async def test_plain_talk_calls_nothing(owner):
     state = await answer(owner, run)
     assert calls_in(state) == []
     assert "```python" in state["output"]
+
+
+async def test_staff_allow_it_in_the_admin_and_the_answer_goes_on_after_the_request(owner, async_client):
+    day = timezone.localdate() + timedelta(days=40)
+    run, _ = await say(owner, f"Move order 1006 to {day}")
+    call = await waits(run)
+    staff = await make(make_user)("eve", is_staff=True, is_superuser=True)
+    await async_client.aforce_login(staff)
+    address = reverse("admin:openrouter_app_toolcall_decide", args=[call.pk])
+    async with ThreadSensitiveContext():  # as a server does for each request
+        response = await async_client.post(address, {"decision": "approve"})
+    assert response.status_code == 302
+    state = await answer(owner, run)
+    assert f"now comes on **{day}**" in state["output"]
+    await call.arefresh_from_db()
+    assert (call.status, call.decided_by_id) == ("done", staff.pk)

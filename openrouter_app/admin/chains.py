@@ -191,6 +191,16 @@ class ChainAdmin(_ChainAdmin):
             )
         return super().render_change_form(request, context, *args, **kwargs)
 
+    def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
+        """After the tools are saved, too, what is allowed but surely not meant."""
+        super().save_related(request, form, formsets, change)
+        chain: Chain = form.instance
+        if chain.parser == Chain.Parser.TOOLS and chain.tools.exclude(handler="").exists():
+            messages.warning(
+                request,
+                gettext("The answer of this chain is the tool calls: no handler of its tools will run."),
+            )
+
     def view_on_site(self, obj: Chain) -> str | None:
         """The chain's page, once there is something to run."""
         if obj.published is None or not obj.enabled:
