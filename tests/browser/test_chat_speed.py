@@ -38,7 +38,7 @@ def sections() -> Any:
     words = ["lamp", "bulb", "shade", "order", "carrier", "street", "of", "the", "is", "*soon*", "`code`"]
     for number in itertools.count():
         yield f"## Section {number}\n\n"
-        for _ in range(3):
+        for _ in range(5):
             yield " ".join(chosen.choice(words) for _ in range(90)) + ".\n\n"
         yield "".join(f"- {' '.join(chosen.choices(words, k=8))}\n" for _ in range(5)) + "\n"
 
@@ -50,9 +50,9 @@ def rendered(block: str) -> str:
 
 @pytest.mark.parametrize("html", [True, False], ids=["blocks", "text"])
 def test_a_long_answer_streams_without_a_long_task(talk: Talk, html: bool) -> None:
-    """By the page's own observers. While another process has the core, any task is long: hence three tries."""
+    """By the page's own observers; five tries, because any task is long while others have the core."""
     page = talk.open()
-    for _ in range(3):
+    for _ in range(5):
         stream(talk, html)
         if not (long := page.evaluate("[...window.scripts.filter((took) => took > 50), ...window.long]")):
             break
