@@ -114,8 +114,8 @@ def _parser() -> Any:
     # What a reference means stands in another block, so it is text, and so is what would define it.
     parser.disable(["reference", "html_block", "html_inline"]).enable(["table", "strikethrough"])
     parser.validateLink = lambda url: _target_of(url) is not None  # type: ignore[method-assign]
-    everywhere = {"alt": ["paragraph", "reference", "blockquote", "list"]}
-    parser.block.ruler.before("table", "openrouter_limits", _count, everywhere)
+    chains = ["paragraph", "reference", "blockquote", "list"]
+    parser.block.ruler.before("table", "openrouter_limits", _count, {"alt": chains})
     parser.core.ruler.push("openrouter", _dress)
     for name, rule in _RULES.items():
         parser.add_render_rule(name, rule)
