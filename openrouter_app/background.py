@@ -13,6 +13,8 @@ from collections.abc import Coroutine
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
+from django.utils.translation import get_language, override
+
 Result = TypeVar("Result")
 
 
@@ -28,7 +30,13 @@ class _Loop:
                 threading.Thread(
                     target=self._loop.run_forever, name="openrouter background", daemon=True
                 ).start()
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+        return asyncio.run_coroutine_threadsafe(_speaking(get_language(), coroutine), self._loop)
+
+
+async def _speaking(language: str | None, coroutine: Coroutine[Any, Any, Result]) -> Result:
+    """What is said to people there is said in the language that was active where it began."""
+    with override(language):
+        return await coroutine
 
 
 _loop = _Loop()
