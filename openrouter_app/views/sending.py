@@ -19,6 +19,7 @@ from django.contrib.auth.views import redirect_to_login
 from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpRequest, HttpResponseBase, HttpResponseRedirect, JsonResponse
 from django.urls import reverse
+from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST
 
@@ -78,7 +79,7 @@ async def decide(request: HttpRequest, run: str) -> HttpResponseBase:
     try:
         if approve is None:
             await runs.check_owner(owner, uuid)
-            raise Refused("invalid_input", "approve is true or false.")
+            raise Refused("invalid_input", _("Say whether the call may run or not."))
         await _lasting(request, _decided)(
             owner, uuid, request.POST.get("call", "")[:200], approve, request.POST.get("reason", "")[:1_000]
         )
