@@ -8,6 +8,7 @@ from uuid import uuid4
 
 import pytest
 from asgiref.sync import ThreadSensitiveContext, sync_to_async
+from django.db import connections
 from django.urls import reverse
 from django.utils import timezone
 
@@ -129,6 +130,7 @@ async def test_staff_allow_it_in_the_admin_and_the_answer_goes_on_after_the_requ
     address = reverse("admin:openrouter_app_toolcall_decide", args=[call.pk])
     async with ThreadSensitiveContext():  # as a server does for each request
         response = await async_client.post(address, {"decision": "approve"})
+        await make(connections.close_all)()  # as a server does at a request's end
     assert response.status_code == 302
     state = await answer(owner, run)
     assert f"now comes on **{day}**" in state["output"]
