@@ -97,6 +97,18 @@ async def test_who_executes_a_run_waits_for_it_though_it_was_put_down_for_a_mome
     assert (await row_of(run)).status == "done"
 
 
+async def test_who_executes_a_run_does_not_wait_for_the_person_it_waits_for(owner, asks):
+    """A worker goes to its next task; a server takes the run up."""
+    run, _new = await runs.queue(runs.Start(owner, chain="acting", input={"text": "hi"}))
+    await asyncio.wait_for(runs.execute(run), 5)
+    assert (await row_of(run)).status == "waiting"
+    await runs.execute(run)  # the task comes again
+    assert (await row_of(run)).status == "waiting"
+    await runs.decide(owner, run, "c1", approve=True)
+    assert (await asyncio.wait_for(follow_to_end(owner, run), 10)).state["status"] == "done"
+    assert await groups() == ["bears"]
+
+
 async def test_stop_between_the_commit_and_the_end_of_the_task_is_heard(provider, owner, asks, monkeypatch):
     run = asyncio.get_running_loop().create_future()
     after_first(monkeypatch, pausing, "pause", lambda: stopping._request(run.result(), "user"))
@@ -220,6 +232,28 @@ async def test_handler_whose_database_is_away_failed_and_changed_nothing(provide
     assert calls_in(view.state["parts"])[0]["error"] == "The tool failed."
     assert (await ToolCall.objects.aget()).status == "failed"
     assert await groups() == []
+
+
+async def test_call_that_was_done_when_the_answers_time_was_over_is_shown_as_done(
+    provider, owner, handle, monkeypatch, settings
+):
+    settings.OPENROUTER = {**settings.OPENROUTER, "TOTAL_TIMEOUT": 0.7}
+    original = acting.run_in_thread
+
+    async def slow_to_hear(*args):
+        result = await original(*args)
+        await asyncio.sleep(5)
+        return result
+
+    monkeypatch.setattr(acting, "run_in_thread", slow_to_hear)
+    handle(make_group)
+    await make(make_acting_chain)()
+    provider.call("make_group", {"name": "bears"})
+    view = await asyncio.wait_for(follow_to_end(owner, await start(owner)), 4)
+    assert view.state["error"]["code"] == "timeout"
+    (part,) = calls_in(view.state["parts"])
+    assert (part["status"], part["output"]) == ("done", {"made": "bears"})
+    assert ((await ToolCall.objects.aget()).status, await groups()) == ("done", ["bears"])
 
 
 async def test_async_handlers_result_whose_commit_is_lost_is_stored_once(

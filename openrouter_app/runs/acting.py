@@ -82,6 +82,7 @@ class Acting:
             for tool in prepared.body["tools"]
         }
         self._with_handler = {tool["name"] for tool in prepared.body["tools"] if tool.get("handler")}
+        self._public = {tool["name"] for tool in prepared.body["tools"] if tool.get("result_public", True)}
         self._rows: dict[str, UUID] = {}
         self._said: set[str] = set()
         self.tools = [self._tool(tool) for tool in prepared.body["tools"]]
@@ -125,13 +126,16 @@ class Acting:
         if item.id in self._said:
             return
         self._said.add(item.id)
-        error = text_of(item.content)[:MOST_SHOWN]
+        error, late = text_of(item.content)[:MOST_SHOWN], None
         if (key := self._rows.get(item.id)) is not None:
             try:
-                await self._settled(key, error)
+                late = await self._settled(key, error)
             except LOST_DATABASE:
                 log.exception("that call %s failed could not be written", key)
-        self._live.emit(ToolResult(item.id, error=error))
+        if late is None:
+            self._live.emit(ToolResult(item.id, error=error))
+        else:  # it was done in the moment in which it was cut short
+            self._tell(item.id, item.name, late)
 
     def _tool(self, tool: Mapping[str, Any]) -> Tool[..., Any]:
         spec = ToolSpec(tool["name"], tool["description"], tool["schema"], tool["strict"])
@@ -161,10 +165,11 @@ class Acting:
         await self._owner.flush()  # the log says so before anything happens; what it does may keep others out
         result = await self._result(tool, handler, key, arguments)
         self._said.add(call.id)
-        self._live.emit(
-            ToolResult(call.id, output=result.output if tool.get("result_public", True) else None)
-        )
+        self._tell(call.id, call.name, result)
         return result.text
+
+    def _tell(self, call: str, name: str, result: _Result) -> None:
+        self._live.emit(ToolResult(call, output=result.output if name in self._public else None))
 
     async def _begun(self, call: EngineCall) -> UUID | None:
         needs = self._approvals[call.name] != Approval.NONE

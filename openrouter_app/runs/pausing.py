@@ -31,6 +31,7 @@ from .events import Event, ToolApproval, Waiting
 from .leases import database_time
 from .live import Batch, LiveRun
 from .log import encode
+from .reaping import unlocked
 from .refusals import Refused, gone
 
 MAX_REASON = 1_000
@@ -207,7 +208,7 @@ def expire() -> list[UUID]:
     woken = []
     for pk, run in late.values_list("run_id", "run__uuid").distinct()[:100]:
         with transaction.atomic():
-            row = Run.objects.select_for_update().only("status").filter(pk=pk).first()
+            row = unlocked().only("status").filter(pk=pk).first()
             if row is None:
                 continue
             for call in late.filter(run_id=pk).select_for_update():

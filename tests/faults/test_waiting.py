@@ -14,6 +14,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 
 from openrouter_app.testing import Gate, Reply
@@ -247,6 +248,40 @@ async def until_query(ledger: Ledger, sql: str, value: Any) -> None:
 async def row_status(ledger: Ledger, run: str) -> str:
     (row,) = [row for row in await asyncio.to_thread(ledger.bed.database.runs) if row.uuid == run]
     return row.status
+
+
+async def test_f14_process_that_is_frozen_with_a_runs_lock_in_its_hand_holds_up_no_other_run(
+    cluster_ledger: Ledger,
+):
+    """Neither the reaper nor an expiry waits for the lock, and so nobody waits for them."""
+    bed = cluster_ledger.bed
+    cluster_ledger.calls(ALLOWED, answer="")
+    one, _other, page, elsewhere = await two_tabs(bed)
+    waiting = await page.start(chain="ledger")
+    await page.waits(waiting)
+    bed.provider.reply("Hel", Gate())
+    run = await page.start()
+    await page.says(run, "Hel")
+    one.kill()
+    await cluster_ledger.query(
+        "UPDATE openrouter_app_toolcall SET approval_expires = now() - interval '1 hour'"
+    )
+    with psycopg.connect(bed.database.url.replace("postgres://", "postgresql://")) as frozen:
+        frozen.execute("SELECT 1 FROM openrouter_app_run FOR UPDATE")
+        await asyncio.sleep(2.5)  # the lease has run out
+        bed.provider.reply("Lo")
+        another = await elsewhere.start()
+        assert (await elsewhere.ended(another))["output"] == "Lo"
+        frozen.rollback()
+    bed.provider.reply("Too late.")
+    await elsewhere.follow(run)
+    await elsewhere.follow(waiting)
+    assert (await elsewhere.ended(run))["status"] == "interrupted"
+    assert (await elsewhere.ended(waiting))["output"] == "Too late."
+    await one.serves()
+    await page.ended(run)
+    await page.ended(waiting)
+    await bed.check(fresh_snapshots=True)
 
 
 # ---- a handler half-way ----
