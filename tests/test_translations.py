@@ -136,16 +136,18 @@ def test_marks_are_found(tmp_path: Path):
     assert list(in_engine(page)) == ["This is one."]
 
 
+_MARKUP = re.compile(
+    r"\{% blocktrans.*?endblocktrans\w* %\}|\{#.*?#\}|\{%.*?%\}|\{\{.*?\}\}"
+    r"|<(script|style)\b.*?</\1>|<[^>]*>",
+    re.DOTALL,
+)
+
+
 def test_templates_say_nothing_that_is_not_marked():
     """What stands between the tags of a template is punctuation and names only."""
     known = {"Ctrl ↵", "Esc", "is-chat", "openrouter_chat"}
     for path in APP.rglob("*.html"):
-        text = re.sub(
-            r"\{% blocktrans.*?endblocktrans\w* %\}|\{#.*?#\}|\{%.*?%\}|\{\{.*?\}\}|<(script|style)\b.*?</\1>|<[^>]*>",
-            "\n",
-            path.read_text(),
-            flags=re.S,
-        )
+        text = _MARKUP.sub("\n", path.read_text())
         words = {line.strip() for line in text.splitlines() if re.search(r"[A-Za-z]{2}", line)}
         assert words <= known, path.name
 
