@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import json
 import time
 from datetime import timedelta
 from uuid import uuid4
@@ -178,6 +179,16 @@ def test_A32_what_a_model_or_a_visitor_wrote_is_text(decider):
         assert "<script>alert" not in text
         assert "<img src=x" not in text
         assert "<b>" not in text
+
+
+def test_A37_arguments_cannot_look_like_others(decider):
+    arguments = json.dumps({"to": "\u202eevil\u202c caf\u00e9\u200b", "\u2066x": "\u0000\u001b[31m"})
+    call = make_call(arguments=arguments)
+    text = said(decider.get(page(call)))
+    assert '"to": "\\u202eevil\\u202c caf\u00e9\\u200b"' in text
+    assert '"\\u2066x": "\\u0000\\u001b[31m"' in text
+    for response in (decider.get(page(call)), decider.get(LIST)):
+        assert not set("\u202e\u202c\u200b\u2066\x00\x1b") & set(said(response))
 
 
 def test_very_long_arguments_are_cut_and_say_so(decider):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Coroutine, Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,7 @@ from django.utils.translation import gettext_lazy as _
 from .. import runs
 from ..background import in_background
 from ..models import Run, ToolCall
+from ..models.fields import pretty_json
 from ..models.tools import Approval
 from .display import STYLESHEET, code, is_page_of, json_code, moment, owner_name, status_badge
 
@@ -40,6 +42,7 @@ DECIDE = "openrouter_app.decide_toolcall"
 MAX_REASON = 1_000
 MOST_LISTED = 300
 """Characters of arguments. What has more is not approved from the list: nobody reads it there."""
+_UNSEEN = re.compile("[\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]")
 DECISIONS = {"approve": True, "deny": False}
 ACTIONS = {"approve_selected": True, "deny_selected": False}
 
@@ -127,11 +130,15 @@ class ToolCallAdmin(_ToolCallAdmin):
 
     @admin.display(description=_("arguments"))
     def shown_arguments(self, call: ToolCall) -> SafeString:
-        """What the tool is to be called with: as the model wrote it, in its order, and only as text."""
+        """What the tool is to be called with: as the model wrote it, in its order, and only as text.
+
+        Characters that are not seen, or turn others round, stand as escapes: what is read is what runs.
+        """
         try:
-            return json_code(json.loads(call.arguments))
+            text = pretty_json(json.loads(call.arguments))
         except (ValueError, RecursionError):
-            return code(call.arguments)
+            text = call.arguments
+        return code(_UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text))
 
     @admin.display(description=_("arguments"))
     def short_arguments(self, call: ToolCall) -> SafeString:
