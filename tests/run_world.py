@@ -17,7 +17,8 @@ from uuid import UUID
 import pytest
 from django.db import OperationalError
 
-from openrouter_app.runs import execution, leases, live, relay, writer
+from openrouter_app.engine.loops import LoopState
+from openrouter_app.runs import execution, leases, live, pausing, relay, writer
 from openrouter_app.runs.endings import Outcome, fields_at_end
 from openrouter_app.runs.events import (
     Event,
@@ -30,6 +31,7 @@ from openrouter_app.runs.events import (
     ToolArguments,
     ToolStarted,
 )
+from openrouter_app.runs.generating import Paused
 from openrouter_app.runs.live import Batch, LiveRun, Snapshot
 from openrouter_app.runs.log import decode, encode
 from openrouter_app.runs.replica import Frame, Replica
@@ -106,6 +108,22 @@ class Database:
             }
         self.whole = Snapshot(RUN, fields["last_seq"], state)
         return True
+
+    def pause(self, plan: pausing.Pause) -> str:
+        """As `openrouter_app.runs.pausing.pause`."""
+        self.reach()
+        if (plan.fence, "running") != (self.fence, self.status):
+            return ""
+        self.log = [row for row in self.log if row[0] < plan.after]
+        self.is_tiled &= plan.after == self.last_logged
+        self.log.append((plan.after, plan.seq, encode([*plan.unlogged, *plan.news])))
+        self.status, self.process, self.lease_until = "waiting", "", 0.0
+        return "waiting"
+
+    def decide(self) -> None:
+        """A person allows what the run waits for."""
+        assert self.status == "waiting"
+        self.status, self.fence = "queued", self.fence + 1
 
     @property
     def last_logged(self) -> int:
@@ -184,6 +202,16 @@ class Owner:
         self.world.run(self.writer.flush())
         if not self.world.database.is_away:
             self.is_forced_out = False
+
+    def wait(self) -> None:
+        """Put the run down until a person decides."""
+        paused = Paused(LoopState(messages=()), [])
+        try:
+            pausing_it = execution._pause(self.live, Outcome(), self.writer, paused)
+            self.world.run(asyncio.wait_for(pausing_it, 5))
+        except (execution._Waits, execution.Lost):
+            self.live.move()
+            self.writer.forget(self.live)
 
     def end(self, last: LastEvent) -> None:
         try:
@@ -277,6 +305,7 @@ class World:
             self.patch.setattr(module, "time", clock)
         for module in (writer, execution):
             self.patch.setattr(module, "leases", self.database)
+        self.patch.setattr(pausing, "pause", self.database.pause)
         for window in ("WINDOW", "WIDE_WINDOW"):
             self.patch.setattr(live, window, 0)
         self.owners: list[Owner] = []
@@ -339,6 +368,12 @@ class World:
             if owner.live.fence == self.database.fence:
                 owner.is_forced_out = self.database.now <= owner.live.valid_until
         self.database.status = "queued"
+        self.own()
+
+    def go_on(self) -> None:
+        """A person has decided, and some process goes on."""
+        if self.database.status == "waiting":
+            self.database.decide()
         self.own()
 
     def open_here(self, owner: Owner) -> None:

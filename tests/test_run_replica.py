@@ -201,6 +201,28 @@ class Schedules(RuleBasedStateMachine):
     def another_takes_it(self) -> None:
         self.world.take_over()
 
+    @precondition(
+        lambda self: (
+            any(owner.live.seq > 3 for owner in self.acting())
+            and not self.world.database.is_away
+            and len(self.world.owners) < 3
+        )
+    )
+    @rule(at=ANY, sends=st.booleans())
+    def wait(self, at: int, sends: bool) -> None:
+        """The run is put down; of an owner whose run it is not any more that changes nothing."""
+        owner = _one(self.acting(), at)
+        if owner.live.failure is not None:
+            return
+        owner.wait()
+        if sends:
+            self.world.send(owner)
+
+    @precondition(lambda self: self.world.database.status == "waiting" and not self.world.database.is_away)
+    @rule()
+    def somebody_decides(self) -> None:
+        self.world.go_on()
+
     @rule(is_away=st.booleans())
     def database_comes_and_goes(self, is_away: bool) -> None:
         self.world.database.is_away = is_away
@@ -247,6 +269,11 @@ class Schedules(RuleBasedStateMachine):
         for owner in world.owners:
             owner.is_frozen = False
         world.settle()
+        if world.database.status == "waiting":
+            world.database.now += 100_000
+            world.database.reap()
+            assert world.database.status == "waiting", "a person has all the time"
+            world.go_on()
         if acting := [owner for owner in self.acting() if owner.live.fence == world.database.fence]:
             acting[0].end(Finished("stop", "x"))
         world.database.now += 31
