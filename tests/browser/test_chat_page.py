@@ -22,7 +22,7 @@ def test_a_first_message_begins_a_conversation(talk: Talk) -> None:
     assert start["conversation"] == "new"
     assert start["input"] == {"message": "Where is my order?"}
     assert "parent" not in start
-    expect(talk.questions).to_have_text("Where is my order?")
+    expect(talk.questions).to_have_text(["Where is my order?"])
     expect(page.locator("[data-target=empty]")).to_be_hidden()
     expect(talk.field).to_have_value("")
     talk.accept()
@@ -47,7 +47,7 @@ def test_a_stored_conversation_is_shown_as_it_was(talk: Talk) -> None:
     conversation.ask("Hello")
     conversation.answer(said("Hi **there**", "<p>Hi <strong>there</strong></p>"), left_out=12)
     page = talk.open(conversation)
-    expect(talk.questions).to_have_text("Hello")
+    expect(talk.questions).to_have_text(["Hello"])
     expect(talk.answers.locator("strong")).to_have_text("there")
     expect(page.get_by_text("12 earlier messages were not given to the model.")).to_be_visible()
     expect(page.get_by_role("heading", name=conversation.title)).to_be_visible()
@@ -199,7 +199,7 @@ def test_a_start_that_nobody_answered_is_said_again_after_a_reload(talk: Talk) -
     assert first == second
     talk.accept()
     talk.tell(text("Yes."), DONE)
-    expect(talk.questions).to_have_text("Hello?")
+    expect(talk.questions).to_have_text(["Hello?"])
     expect(talk.answers).to_contain_text("Yes.")
 
 

@@ -151,7 +151,7 @@ def test_arguments_and_titles_are_text(talk: Talk) -> None:
     page = talk.open(conversation)
     expect(page.get_by_role("heading", level=2)).to_have_text(HOSTILE)
     expect(page.get_by_role("link", name=HOSTILE)).to_have_count(1)
-    expect(talk.questions).to_have_text(HOSTILE)
+    expect(talk.questions).to_have_text([HOSTILE])
     talk.send(HOSTILE)
     failed = {"type": "failed", "code": HOSTILE, "message": HOSTILE, "retryable": True}
     talk.accept(parts=[said(HOSTILE)], left_out=HOSTILE)

@@ -31,7 +31,7 @@ def test_another_answer_stands_beside_the_first(talk: Talk, conversation: Conver
     expect(talk.answers).to_have_count(1)
     expect(talk.answers).to_contain_text("Good day")
     expect(page.get_by_text("2 / 2")).to_be_visible()
-    expect(talk.questions).to_have_text("Hello")
+    expect(talk.questions).to_have_text(["Hello"])
     other = [conversation.messages[0], {**conversation.messages[1], "siblings": [answer, ident(9002)]}]
     conversation.others[answer] = other
     page.get_by_role("button", name="Previous version").click()
@@ -57,7 +57,7 @@ def test_an_edit_makes_another_question(talk: Talk, conversation: Conversation) 
     assert start["input"] == {"message": "Good morning"}
     talk.accept()
     talk.tell(text("Morning!"), DONE)
-    expect(talk.questions).to_have_text("Good morning")
+    expect(talk.questions).to_have_text(["Good morning"])
     expect(talk.answers).to_contain_text("Morning!")
     expect(page.get_by_text("2 / 2")).to_be_visible()
 
@@ -67,7 +67,7 @@ def test_an_edit_can_be_left(talk: Talk, conversation: Conversation) -> None:
     page.get_by_role("button", name="Edit message").click()
     page.keyboard.type(" you")
     page.keyboard.press("Escape")
-    expect(talk.questions).to_have_text("Hello")
+    expect(talk.questions).to_have_text(["Hello"])
     expect(page.get_by_role("button", name="Edit message")).to_be_focused()
     assert talk.asked_for("run.start") == []
 

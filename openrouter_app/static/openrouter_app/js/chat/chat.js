@@ -18,6 +18,7 @@ import { Composer } from "./composer.js";
 import { ConversationList } from "./conversation-list.js";
 import { EndKeeper } from "./end-keeper.js";
 import { QuestionView } from "./question-view.js";
+import { Reading } from "./reading.js";
 import { ReplyView } from "./reply-view.js";
 import { Shell } from "./shell.js";
 import { Thread } from "./thread.js";
@@ -38,7 +39,6 @@ export class Chat {
   #unread = null;
   /** @type {string | null} the newest message that the server has told of */
   #head = null;
-  #fetched = 0; // answers to an older question come too late
 
   /**
    * @param {HTMLElement} root the element with the content of `_chat.html`
@@ -56,6 +56,7 @@ export class Chat {
     this.connectionStatus = new ConnectionStatus(this.connection, root, strings);
     this.shell = new Shell(root, config, strings, routes);
     this.api = new Api(config.urls, () => this.shell.token);
+    this.reading = new Reading(this.api, (error) => this.fail(error));
     this.thread = new Thread(this.shell.target("messages"));
     this.composer = new Composer(this.shell.target("form"), config, this.memory, strings);
     this.end = new EndKeeper(this.shell.target("viewport"), this.thread.host, this.shell.target("jump"));
@@ -119,7 +120,7 @@ export class Chat {
    */
   async open(conversation, { replace = false } = {}) {
     if (conversation === null) return this.#begin(null, null);
-    const data = await this.fetch(conversation);
+    const data = await this.reading.open(conversation);
     if (data) this.#begin(conversation, data);
     else if (replace && !this.thread.last) this.#begin(null, null);
   }
@@ -128,7 +129,7 @@ export class Chat {
   #begin(conversation, data) {
     if (this.conversation) this.client.unfollowConversation(this.conversation);
     if (this.run && this.busy) this.client.unfollow(this.run);
-    this.#fetched += 1;
+    this.reading.forget();
     this.#asking = this.#unread = this.run = null;
     this.thread.cut(0);
     this.conversation = conversation;
@@ -181,20 +182,6 @@ export class Chat {
     return new ReplyView(message, run, strings, actions);
   }
 
-  /** @param {string} conversation @param {string} [message] @returns {Promise<any>} null where it went wrong */
-  async fetch(conversation, message) {
-    const asked = (this.#fetched += 1);
-    try {
-      const data = await this.api.conversation(conversation, message);
-      // What has been asked meanwhile is not in it.
-      const isOld = asked !== this.#fetched || (this.#asking !== null && conversation === this.conversation);
-      return isOld ? null : data;
-    } catch (error) {
-      if (asked === this.#fetched) this.fail(/** @type {any} */ (error));
-      return null;
-    }
-  }
-
   // What comes from the server
 
   /** @param {Event} event */
@@ -214,13 +201,18 @@ export class Chat {
       this.#head = head;
       return;
     }
-    const data = this.conversation && (await this.fetch(this.conversation));
+    const data = await this.#update();
     if (data) {
       this.show(data);
       this.#named(data.title);
     } else if (this.#asking) {
       this.#unread ??= news; // when it has been answered
     }
+  }
+
+  /** What has been asked meanwhile is not in it. */
+  async #update() {
+    return this.conversation && this.reading.update(this.conversation, () => this.#asking === null);
   }
 
   /** @param {Run} run */
@@ -343,8 +335,8 @@ export class Chat {
     this.shell.showEmpty(this.thread.views.length === 0);
     this.#showBusy();
     if (news && !isElsewhere) this.#catchUp(news);
-    if (!isElsewhere || !this.conversation) return;
-    const data = await this.fetch(this.conversation);
+    if (!isElsewhere) return;
+    const data = await this.#update();
     if (data) this.show(data);
     if (!this.busy) setTimeout(this.#release, AGAIN); // what was in the way has ended meanwhile
   }

@@ -18,6 +18,8 @@ export class ConversationList extends EventTarget {
   #late = null;
   /** @type {string | null} */
   #active = null;
+  /** @type {Map<string, {told: string, row: HTMLElement}>} by conversation */
+  #rows = new Map();
   #timer = 0;
   #asked = 0;
 
@@ -100,7 +102,7 @@ export class ConversationList extends EventTarget {
     this.#late = null;
     const focused = /** @type {HTMLElement | null} */ (document.activeElement?.closest("a[data-conversation]"));
     this.#shown = conversations;
-    this.list.replaceChildren(...conversations.map((conversation) => this.#item(conversation)));
+    this.#place(conversations.map((conversation) => this.#rowOf(conversation)));
     this.none.hidden = conversations.length > 0;
     this.none.textContent = this.strings.text(this.search.value.trim() ? "list.nothing" : "list.none");
     this.mark(this.#active);
@@ -108,6 +110,31 @@ export class ConversationList extends EventTarget {
       if (conversation === this.#active && title) this.#tellTitle(conversation, title);
     }
     if (focused && !focused.isConnected) this.#link(focused.dataset.conversation)?.focus();
+  }
+
+  /** What is said of it already stays the same element: somebody may be about to press it. */
+  /** @param {any} conversation @returns {HTMLElement} */
+  #rowOf(conversation) {
+    const told = JSON.stringify([conversation.title, conversation.running]);
+    const known = this.#rows.get(conversation.conversation);
+    if (known && known.told === told && known.row.isConnected) return known.row;
+    const row = this.#item(conversation);
+    this.#rows.set(conversation.conversation, { told, row });
+    return row;
+  }
+
+  /** @param {HTMLElement[]} rows */
+  #place(rows) {
+    let at = this.list.firstElementChild;
+    for (const row of rows) {
+      if (row === at) at = at.nextElementSibling;
+      else this.list.insertBefore(row, at);
+    }
+    while (at) {
+      const gone = at;
+      at = at.nextElementSibling;
+      gone.remove();
+    }
   }
 
   /** @param {string | undefined} id @returns {HTMLElement | null} */
@@ -199,6 +226,7 @@ export class ConversationList extends EventTarget {
   #renamed(row, id, title) {
     const made = this.#item({ ...this.#shown.find((known) => known.conversation === id), conversation: id, title });
     row.replaceWith(made);
+    this.#rows.delete(id);
     if (this.#late) this.refresh(0);
     this.mark(this.#active);
     made.querySelector("a")?.focus();

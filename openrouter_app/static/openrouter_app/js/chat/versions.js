@@ -34,7 +34,7 @@ export class Versions {
     const { chat } = this;
     const { conversation } = chat;
     if (this.#mustWait() || !conversation) return;
-    const data = await chat.fetch(conversation, id);
+    const data = await chat.reading.open(conversation, id);
     if (!data || chat.busy || conversation !== chat.conversation) return;
     const label = document.activeElement?.getAttribute("aria-label");
     chat.show(data);
