@@ -372,7 +372,7 @@ def test_a23_no_block_holds_anything_up(name):
         html = markdown._rendered(block)
         slowest = max(slowest, time.thread_time() - begun)
         checked(html)
-    assert slowest < 0.4  # 0.2 on a machine with nothing else to do
+    assert slowest < 1.0  # 0.2 where nothing else is done; what these once took was seconds
 
 
 units = st.lists(

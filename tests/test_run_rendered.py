@@ -165,12 +165,13 @@ async def test_finished_blocks_come_while_the_answer_is_written():
     followed = Followed(uuid4(), new_state())
     reader = Reader(followed)
     await told(followed, [Started("c", 1), StepStarted(0), Text(1, "Hi **you"), Text(1, "**\n\nHow")])
+    await until(lambda: reader.html not in ([], [None]))
     assert reader.parts[1]["blocks"] == ['<p dir="auto">Hi <strong>you</strong></p>']
     assert reader.parts[1]["rest"] == "How"
     await told(followed, [Text(1, " are")])
-    assert reader.parts[1]["rest"] == "How are"
+    await until(lambda: reader.parts[1]["rest"] == "How are")
     await told(followed, [Reasoning(2, "Hm", 1)])
-    assert reader.parts[1]["rest"] == ""
+    await until(lambda: reader.parts[1]["rest"] == "")
     assert reader.parts[1]["blocks"][1:] == ['<p dir="auto">How are</p>']
     await told(followed, [Text(3, "So"), Finished("stop", "x")], reader)
     assert reader.html[1] == ['<p dir="auto">So</p>']
@@ -181,8 +182,9 @@ async def test_a_list_is_rendered_with_the_first_letter_behind_it():
     followed = Followed(uuid4(), new_state())
     reader = Reader(followed)
     await told(followed, [StepStarted(0), Text(1, "- a\n\n")])
-    assert reader.html == [None]
-    await told(followed, [Text(1, "T")], pause=0.02)
+    await until(lambda: reader.html == [None])
+    await told(followed, [Text(1, "T")])
+    await until(lambda: reader.html != [None])
     assert len(reader.html[0]) == 1
     assert reader.parts[1]["rest"] == "T"
     reader.task.cancel()
