@@ -87,6 +87,8 @@ screenshots: install
 	@$(BIN)/python -m tests.browser.chromium --install
 	$(BIN)/python -m pytest tests/browser -m browser -k screenshot $(PYTEST_ARGS)
 	cp screenshots/joke-writing-1280-light.png docs/images/joke.png
+	cp screenshots/chat-demo-approval-1280-light.png docs/images/chat.png
+	cp screenshots/chat-demo-orders-360-dark.png docs/images/chat-narrow.png
 
 clean:
 	rm -rf $(VENV) .venv-* var build dist screenshots .mypy_cache .pytest_cache .ruff_cache .hypothesis
