@@ -107,9 +107,7 @@ def test_list_from_right_to_left_fits(browser: Browser, site: Any) -> None:
     context.close()
 
 
-def test_chain_that_answers_once_needs_no_script(
-    browser: Browser, site: Any, openrouter: Any
-) -> None:
+def test_chain_that_answers_once_needs_no_script(browser: Browser, site: Any, openrouter: Any) -> None:
     make_chain("once", title="Once")
     openrouter.reply("Because of **Rayleigh**.")
     context = opened(browser, site, java_script_enabled=False)
