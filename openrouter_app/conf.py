@@ -60,6 +60,8 @@ class Settings(msgspec.Struct, frozen=True):
     """Seconds a run may take in all."""
     MAX_RUNS_PER_SOCKET: Count = 20
     """Unfinished runs one socket may have at a time."""
+    MAX_SOCKETS_PER_USER: Limit = 100
+    """Sockets of one user or visitor at one process, or of one address without sessions; 0 is no limit."""
     MAX_RUNS: Count = 200
     """Runs one process executes at a time; more wait in its queue."""
     MAX_QUEUED_RUNS: Limit = 100

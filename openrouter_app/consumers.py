@@ -8,9 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
-from collections import deque
-from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from typing import Any, Literal
 from urllib.parse import parse_qs
@@ -27,6 +24,7 @@ from .languages import activate_for
 from .models import Owner, Run
 from .runs import Refused, Snapshot, Start
 from .runs.refusals import gone
+from .sockets import Allowance, SocketTurn, crowd
 
 log = logging.getLogger("openrouter_app.websocket")
 
@@ -34,48 +32,7 @@ SESSION_GONE = 4401
 TOO_LARGE = 1009
 RESTART = 1012
 FLOOD = 1008
-BURST = 100
-"""Frames a page may send at once."""
-FRAMES_A_SECOND = 20.0
-"""What it may send all the time."""
-
-
-class SocketTurn(runs.Turn):
-    """One update a socket at a time is made and sent, however many runs it follows."""
-
-    def __init__(self, send: Callable[[protocol.ServerFrame], Awaitable[None]]) -> None:
-        self._send = send
-        self._taken = False
-        self._waiting: deque[asyncio.Future[None]] = deque()
-
-    def begin(self) -> bool:
-        if self._taken or self._waiting:
-            return False
-        self._taken = True
-        return True
-
-    async def wait(self) -> None:
-        turn = asyncio.get_running_loop().create_future()
-        self._waiting.append(turn)
-        try:
-            await turn
-        except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():
-                self.end()  # it came in that very moment
-            raise
-
-    def end(self) -> None:
-        self._taken = False
-        while self._waiting:
-            if not (turn := self._waiting.popleft()).done():
-                self._taken = True
-                turn.set_result(None)
-                return
-
-    async def until_read(self) -> None:
-        # A small frame goes through only when the page has read on; a whole answer that waits for that
-        # would be kept once for each page.
-        await self._send(protocol.Pong())
+OVERLOAD = 1013
 
 
 class RunConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
@@ -104,10 +61,13 @@ class RunConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         if runs.is_draining():
             await self.close(RESTART)
             return
+        if not crowd.enter(self, self.owner, self.scope, most=self.settings.MAX_SOCKETS_PER_USER):
+            await self.close(OVERLOAD)
+            return
         await self._send(
             protocol.Hello(protocol.PROTOCOL, self.settings.HEARTBEAT, self.settings.MAX_FRAME, [])
         )
-        self.allowance, self.counted = float(BURST), time.monotonic()
+        self.allowance = Allowance()
         self.is_leaving = False
         self.turn = SocketTurn(self._send)
         self.frames: asyncio.Queue[protocol.ClientFrame | None] = asyncio.Queue()
@@ -115,6 +75,7 @@ class RunConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         self.recheck = asyncio.create_task(self._recheck())
 
     async def disconnect(self, code: int) -> None:
+        crowd.leave(self)
         if not hasattr(self, "recheck"):
             return
         for task in (*self.followed.values(), *self.watched.values(), self.recheck):
@@ -133,7 +94,7 @@ class RunConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
                 log.exception("runs of a socket that has gone could not be stopped")
 
     async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
-        if self._is_flood():
+        if not self.allowance.take():
             await self.close(FLOOD)
             return
         if len(text_data or bytes_data or "") > 4 * self.settings.MAX_FRAME:
@@ -231,13 +192,6 @@ class RunConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         await runs.decide(self.owner, run, frame.call, approve=frame.approve, reason=frame.reason or "")
         if run not in self.followed:
             self._follow(run)
-
-    def _is_flood(self) -> bool:
-        """Count a frame; whether that was one too many."""
-        now = time.monotonic()
-        self.allowance = min(float(BURST), self.allowance + (now - self.counted) * FRAMES_A_SECOND) - 1
-        self.counted = now
-        return self.allowance < 0
 
     def _check_room(self) -> None:
         self.started = {run for run in self.started if runs.is_executing(run)}

@@ -83,7 +83,8 @@ FLOORS = {
     "protocol": 19,
     "testing": 19,  # beside the faces; the command that serves it stands on it
     "views": 20,
-    "consumers": 20,
+    "sockets": 20,
+    "consumers": 21,
     "admin": 20,
     "checks": 20,
     "health": 20,
@@ -91,7 +92,7 @@ FLOORS = {
     "templatetags": 20,
     "management": 20,
     "urls": 21,
-    "routing": 21,
+    "routing": 22,
     "apps": 21,
     "lifespan": 20,
 }

@@ -19,7 +19,7 @@ from django.test import AsyncClient
 from django.urls import reverse
 
 import openrouter_app
-from openrouter_app import consumers, protocol
+from openrouter_app import protocol, sockets
 from openrouter_app.database import in_database_thread as make
 from openrouter_app.models import Conversation, Message, Owner, Run, ToolCall
 from openrouter_app.models.tool_calls import arguments_hash
@@ -210,7 +210,7 @@ def frames_with(ids: dict[str, str], own: dict[str, str]) -> list[tuple[str, str
 
 
 async def test_a3_a35_foreign_id_in_a_frame_is_answered_like_a_missing_one(matrix, monkeypatch):
-    monkeypatch.setattr(consumers, "BURST", 10_000)
+    monkeypatch.setattr(sockets, "BURST", 10_000)
     ids, attackers = matrix
     for attacker in attackers:
 

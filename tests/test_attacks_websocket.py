@@ -17,7 +17,7 @@ from django.db.backends.utils import CursorWrapper
 from django.test import Client
 from django.urls import reverse
 
-from openrouter_app import consumers, protocol, runs, tool_handlers
+from openrouter_app import consumers, protocol, runs, sockets, tool_handlers
 from openrouter_app.models import Chain, Conversation, Run, ToolCall, ToolSpec
 from openrouter_app.runs import watching
 from openrouter_app.testing import Gate
@@ -191,7 +191,7 @@ async def test_a2_waiting_run_of_a_socket_without_a_session_ends_with_it(provide
 
 async def test_a3_whatever_a_stranger_sends_nothing_of_an_owners_reaches_him(provider, acts, monkeypatch):
     """While one answer of the owner's streams, and another waits for him."""
-    monkeypatch.setattr(consumers, "BURST", 10_000)
+    monkeypatch.setattr(sockets, "BURST", 10_000)
     await make(make_acting_chat)()
     async with connected(await make(make_user)("victim")) as owner:
         waiting = await asks(owner, provider, text="VICTIM asks")
@@ -372,7 +372,7 @@ NEW_FIELDS = [
 
 
 async def test_a5_hostile_new_fields_get_one_small_error_each_and_the_socket_stays_up(monkeypatch):
-    monkeypatch.setattr(consumers, "BURST", 10_000)
+    monkeypatch.setattr(sockets, "BURST", 10_000)
     await make(make_acting_chat)()
     async with connected() as sock:
         for frame in NEW_FIELDS:
@@ -449,9 +449,9 @@ async def test_a7_frames_that_look_like_messages_from_inside_are_not_understood(
     ids=lambda frame: frame["type"],
 )
 async def test_a6_flood_of_new_frames_closes_the_socket_and_nobody_elses(frame, monkeypatch):
-    monkeypatch.setattr(consumers, "FRAMES_A_SECOND", 0.001)  # however slow this machine is
+    monkeypatch.setattr(sockets, "FRAMES_A_SECOND", 0.001)  # however slow this machine is
     async with connected() as other, connected() as sock:
-        for _ in range(consumers.BURST + 5):
+        for _ in range(sockets.BURST + 5):
             await sock.send_frame(**frame)
         while (output := await sock.receive_output(5))["type"] != "websocket.close":
             pass
@@ -484,7 +484,29 @@ async def test_a6_a_socket_watches_so_many_conversations_and_no_more(provider, s
         assert (await sock.until("conversation"))["conversation"] == conversations[2]
 
 
-async def test_a6_two_hundred_sockets_that_watch_are_looked_after_together(provider, monkeypatch):
+async def test_a6_one_person_has_so_many_sockets_and_others_theirs(settings):
+    settings.OPENROUTER = {**settings.OPENROUTER, "MAX_SOCKETS_PER_USER": 3}
+    browser, other = await make(session_of)(), await make(session_of)()
+    async with connected(client=browser), connected(client=browser), connected(client=other) as theirs:
+        async with connected(client=browser):
+            one_more = socket(browser)
+            assert (await one_more.connect())[0]
+            closed = await one_more.receive_output(5)
+            assert (closed["type"], closed["code"]) == ("websocket.close", consumers.OVERLOAD)
+            await one_more.disconnect()
+            await alive(theirs)
+        async with connected(client=browser) as again:  # one has left
+            await alive(again)
+    async with connected(anonymous=True), connected(anonymous=True), connected(anonymous=True):
+        stranger = socket()
+        assert (await stranger.connect())[0]
+        assert (await stranger.receive_output(5))["type"] == "websocket.close"
+        await stranger.disconnect()
+    assert not sockets.crowd._sockets
+
+
+async def test_a6_two_hundred_sockets_that_watch_are_looked_after_together(provider, monkeypatch, settings):
+    settings.OPENROUTER = {**settings.OPENROUTER, "MAX_SOCKETS_PER_USER": 0}
     looks: list[int] = []
     places_of = watching.places_of
 
@@ -498,7 +520,7 @@ async def test_a6_two_hundred_sockets_that_watch_are_looked_after_together(provi
     async with connected(client=browser) as first:
         accepted = await says(first)
         await first.watch(accepted["run"])
-        sockets = []
+        crowd = []
         try:
             for _ in range(200):
                 sock = socket(browser)
@@ -506,17 +528,17 @@ async def test_a6_two_hundred_sockets_that_watch_are_looked_after_together(provi
                 await sock.until("hello")
                 await sock.send_frame("run.follow", conversation=accepted["conversation"])
                 await sock.until("conversation")
-                sockets.append(sock)
+                crowd.append(sock)
             monkeypatch.setattr(watching, "places_of", counted)
             await Conversation.objects.aupdate(title="renamed elsewhere")
-            for sock in sockets:
+            for sock in crowd:
                 await sock.until("conversation")
             assert looks
             assert set(looks) == {1}, "one conversation, whoever watches it"
             assert len(looks) < 10
             await alive(first)
         finally:
-            for sock in sockets:
+            for sock in crowd:
                 await sock.disconnect()
     watch = next(iter(watching._watches.values()))
     await until(lambda: watch._task is None)

@@ -12,7 +12,7 @@ from channels.layers import InMemoryChannelLayer
 from django.contrib.sessions.models import Session
 from django.db import OperationalError
 
-from openrouter_app import consumers, runs
+from openrouter_app import consumers, runs, sockets
 from openrouter_app.engine import client
 from openrouter_app.models import Run
 from openrouter_app.routing import SameOrigin
@@ -461,8 +461,8 @@ async def test_page_that_leaves_in_mid_answer_is_no_error(provider, monkeypatch,
 
 
 async def test_page_that_floods_its_socket_is_cut_off(monkeypatch):
-    monkeypatch.setattr(consumers, "BURST", 5)
-    monkeypatch.setattr(consumers, "FRAMES_A_SECOND", 0.001)
+    monkeypatch.setattr(sockets, "BURST", 5)
+    monkeypatch.setattr(sockets, "FRAMES_A_SECOND", 0.001)
     async with connected() as sock:
         for _ in range(6):
             await sock.send_frame("ping")
@@ -550,7 +550,7 @@ async def test_stop_is_heard_while_an_earlier_frame_waits_for_the_database(provi
 
 
 async def test_runs_of_a_socket_have_their_turns_one_after_another():
-    turn, order = consumers.SocketTurn(None), []
+    turn, order = sockets.SocketTurn(None), []
 
     async def one(name):
         if not turn.begin():

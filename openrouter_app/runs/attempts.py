@@ -8,8 +8,9 @@ does to that connection afterwards changes nothing.
 from __future__ import annotations
 
 import logging
+import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -18,6 +19,9 @@ from django.db import connections, router, transaction
 from ..models import ToolCall
 
 log = logging.getLogger("openrouter_app.tools")
+
+SERIALIZED = 3
+"""`sqlite3.threadsafety` of a library whose connections several threads may use."""
 
 
 class GivenUp(Exception):
@@ -29,18 +33,33 @@ class Attempt:
 
     def __init__(self) -> None:
         self._given_up = threading.Event()
+        # Held for each statement, and to say that the connection is the handler's thread's alone again: one
+        # that is closed while another thread uses it takes the process down.
+        self._using = threading.Lock()
         self._driver: Any = None
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """What the handler and the storing of its result stand in. Raises `GivenUp`."""
         using = router.db_for_write(ToolCall)
-        with transaction.atomic(using=using):
-            if connections[using].vendor == "sqlite":
-                self._driver = connections[using].connection
-            self.check()  # it may have waited long for its turn
-            yield
-            self.check()
+        connection = connections[using]
+        atomic = transaction.atomic(using=using)
+        atomic.__enter__()
+        if connection.vendor == "sqlite" and sqlite3.threadsafety == SERIALIZED:
+            self._driver = connection.connection
+        try:
+            with connection.execute_wrapper(self._one_at_a_time):
+                self.check()  # it may have waited long for its turn
+                yield
+            with self._using:
+                self.check()
+                self._driver = None  # whoever gives up now is too late: it is committed
+        except BaseException as error:
+            with self._using:
+                self._driver = None
+            atomic.__exit__(type(error), error, error.__traceback__)
+            raise
+        atomic.__exit__(None, None, None)
 
     def check(self) -> None:
         """Raise `GivenUp` where it was."""
@@ -53,10 +72,18 @@ class Attempt:
         if self._driver is not None:
             threading.Thread(target=self._roll_back, name="openrouter roll back", daemon=True).start()
 
+    def _one_at_a_time(
+        self, execute: Callable[..., Any], sql: str, params: Any, many: bool, context: dict[str, Any]
+    ) -> Any:
+        with self._using:
+            return execute(sql, params, many, context)
+
     def _roll_back(self) -> None:
-        try:
-            self._driver.interrupt()
-            self._driver.execute("PRAGMA query_only = ON")
-            self._driver.execute("ROLLBACK")
-        except Exception as error:  # it has ended by itself
-            log.debug("a handler's transaction could not be rolled back: %s", error)
+        with self._using:
+            if self._driver is None:  # it has ended by itself
+                return
+            try:
+                self._driver.execute("PRAGMA query_only = ON")
+                self._driver.execute("ROLLBACK")
+            except Exception as error:
+                log.debug("a handler's transaction could not be rolled back: %s", error)
