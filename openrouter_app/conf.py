@@ -57,7 +57,7 @@ class Settings(msgspec.Struct, frozen=True):
     IDLE_TIMEOUT: Seconds = 45
     """Seconds an answer may be silent once it has begun."""
     TOTAL_TIMEOUT: Seconds = 600
-    """Seconds a run may take in all."""
+    """Seconds a run may take in all, where it waits for a person anew each time it goes on."""
     MAX_RUNS_PER_SOCKET: Count = 20
     """Unfinished runs one socket may have at a time."""
     MAX_SOCKETS_PER_USER: Limit = 100

@@ -24,7 +24,7 @@ from .languages import activate_for
 from .models import Owner, Run
 from .runs import Refused, Snapshot, Start
 from .runs.refusals import gone
-from .sockets import Allowance, SocketTurn, crowd
+from .sockets import BURST, Allowance, SocketTurn, crowd
 
 log = logging.getLogger("openrouter_app.websocket")
 
@@ -68,9 +68,9 @@ class RunConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
             protocol.Hello(protocol.PROTOCOL, self.settings.HEARTBEAT, self.settings.MAX_FRAME, [])
         )
         self.allowance = Allowance()
-        self.is_leaving = False
+        self.is_leaving = self.is_handling = False
         self.turn = SocketTurn(self._send)
-        self.frames: asyncio.Queue[protocol.ClientFrame | None] = asyncio.Queue()
+        self.frames: asyncio.Queue[protocol.ClientFrame] = asyncio.Queue(BURST)
         self.handling = asyncio.create_task(self._handle_frames())
         self.recheck = asyncio.create_task(self._recheck())
 
@@ -81,11 +81,11 @@ class RunConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         for task in (*self.followed.values(), *self.watched.values(), self.recheck):
             task.cancel()
         self.is_leaving = True
-        self.frames.put_nowait(None)
-        if not self.owner.ephemeral:
+        if not self.owner.ephemeral or not self.is_handling:
             self.handling.cancel()
         else:
             await asyncio.wait([self.handling])  # what it is about to start has to be stopped, too
+        if self.owner.ephemeral:
             # Nobody else can ever see these runs: an answer without a reader only costs.
             try:
                 for run in await runs.unfinished_of(self.owner):
@@ -111,13 +111,18 @@ class RunConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         if isinstance(frame, protocol.RunStop) and (run := protocol.uuid_of(frame.run)) in self.followed:
             # At once, whatever the database is busy with: that it is this owner's was seen when he followed.
             runs.stop_here(run)
-        self.frames.put_nowait(frame)
+        try:
+            self.frames.put_nowait(frame)
+        except asyncio.QueueFull:  # the database is behind, and this page goes on sending
+            await self.close(OVERLOAD)
 
     async def _handle_frames(self) -> None:
         """One frame after another, beside the socket: what one waits for holds up no ping and no stop."""
         while not self.is_leaving:
-            if (frame := await self.frames.get()) is not None:
-                await self._handle(frame)
+            frame = await self.frames.get()
+            self.is_handling = True
+            await self._handle(frame)
+            self.is_handling = False
 
     async def _handle(self, frame: protocol.ClientFrame) -> None:
         try:

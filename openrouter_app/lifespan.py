@@ -9,7 +9,8 @@
 At the start it ends the runs that an earlier process left behind, and goes on to look for such;
 at the end it lets the runs of this process go on for ``DRAIN_TIMEOUT`` seconds and closes the
 connections to OpenRouter. Without it everything works but these: a server that ends takes its
-runs with it, and runs of a lost process end when somebody looks at them.
+runs with it, runs of a lost process end when somebody looks at them, and calls that nobody decided on in
+time wait for ``manage.py openrouter_reap``.
 """
 
 from __future__ import annotations

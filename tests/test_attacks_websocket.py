@@ -484,6 +484,21 @@ async def test_a6_a_socket_watches_so_many_conversations_and_no_more(provider, s
         assert (await sock.until("conversation"))["conversation"] == conversations[2]
 
 
+async def test_a6_frames_that_nobody_gets_to_are_not_piled_up(monkeypatch):
+    monkeypatch.setattr(sockets, "FRAMES_A_SECOND", 10_000.0)
+    never = asyncio.Event()
+
+    async def slow(self, frame):
+        await never.wait()
+
+    monkeypatch.setattr(consumers.RunConsumer, "_handle", slow)
+    async with connected() as other, connected() as sock:
+        for _ in range(sockets.BURST + 5):
+            await sock.send_frame("run.follow", run=str(uuid4()))
+        assert (await sock.receive_output(5))["code"] == consumers.OVERLOAD
+        await alive(other)
+
+
 async def test_a6_one_person_has_so_many_sockets_and_others_theirs(settings):
     settings.OPENROUTER = {**settings.OPENROUTER, "MAX_SOCKETS_PER_USER": 3}
     browser, other = await make(session_of)(), await make(session_of)()

@@ -14,7 +14,7 @@ from openrouter_app.conversations.history import estimated_tokens, messages_of_p
 from openrouter_app.engine import client
 from openrouter_app.engine.messages import AIMessage, HumanMessage, ToolCall, ToolMessage
 from openrouter_app.models import Conversation, Message, Owner, Run
-from openrouter_app.runs import Refused, Start
+from openrouter_app.runs import Refused, Start, watching
 from openrouter_app.testing import Gate
 from tests.factories import make_chain, make_user
 from tests.followers import follow_to_end, until
@@ -351,3 +351,30 @@ def test_history_of_an_answer_with_tools_leaves_calls_without_a_result_out():
 def test_tokens_are_estimated_by_bytes():
     assert estimated_tokens([HumanMessage("x" * 40)]) == 14
     assert estimated_tokens([HumanMessage("語" * 40)]) == 34
+
+
+async def test_a_change_looks_at_its_own_conversation_alone(provider, owner, monkeypatch, settings):
+    settings.OPENROUTER = {**settings.OPENROUTER, "FOLLOW_POLL": 60}
+    await make(make_chat)()
+    conversations = []
+    for text in ("One", "Two", "Three"):
+        provider.reply("ok")
+        conversations.append((await say(owner, text)).conversation.uuid)
+    looks, places_of = [], watching.places_of
+    monkeypatch.setattr(watching, "places_of", lambda watched: looks.append(watched) or places_of(watched))
+    seen = []
+
+    async def watch(conversation):
+        async with aclosing(runs.follow_conversation(owner, conversation)) as places:
+            async for place in places:
+                seen.append(place.conversation)
+
+    tasks = [asyncio.create_task(watch(conversation)) for conversation in conversations]
+    await until(lambda: len(seen) == 3)
+    looks.clear()
+    provider.reply("ok")
+    await say(owner, "Again", conversations[1])
+    await until(lambda: len(seen) == 5)
+    assert all(watched == [conversations[1]] for watched in looks)
+    for task in tasks:
+        task.cancel()

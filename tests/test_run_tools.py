@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import threading
 from datetime import timedelta
+from io import StringIO
 from uuid import uuid4
 
 import pytest
-from asgiref.sync import sync_to_async
+from asgiref.sync import async_to_sync, sync_to_async
 from django.contrib.auth.models import Group, Permission
+from django.core.management import call_command
 from django.utils import timezone
 
 from openrouter_app import runs, tool_handlers
@@ -557,3 +559,46 @@ async def test_a_call_of_a_lost_fence_runs_no_handler(provider, owner, handle):
     assert called == []
     assert await ToolCall.objects.acount() == 0
     assert len(provider.requests) == 1
+
+
+async def test_run_that_goes_on_from_a_sync_view_may_use_the_database(provider, owner, handle):
+    async def act(context, name):
+        await Group.objects.acreate(name=name)
+        return await Group.objects.acount()
+
+    handle(act)
+    await make(make_acting_chain)(approval="owner")
+    provider.call("make_group", {"name": "bears"}, id="c1")
+    provider.reply("Made it.")
+    run = await start(owner)
+    await waits(run)
+    # What the admin does: the loop's thread has ended its request before the handler runs.
+    await sync_to_async(async_to_sync(runs.decide))(owner, run, "c1", approve=True)
+    view = await follow_to_end(owner, run)
+    assert [(part["status"], part.get("output")) for part in calls_in(view.state["parts"])] == [("done", 1)]
+
+
+async def test_run_whose_pause_cannot_be_stored_ends_as_failed(provider, owner, handle, monkeypatch):
+    def unstorable(plan):
+        raise UnicodeEncodeError("utf-8", "\ud800", 0, 1, "no")
+
+    monkeypatch.setattr(pausing, "pause", unstorable)
+    handle(make_group)
+    await make(make_acting_chain)(approval="owner")
+    provider.call("make_group", {"name": "bears"}, id="c1")
+    run = await start(owner)
+    view = await follow_to_end(owner, run)
+    assert (view.state["status"], view.state["error"]["retryable"]) == ("failed", True)
+    assert calls_in(view.state["parts"])[0]["status"] in ("ready", "cancelled")
+    assert (await row_of(run)).status == "failed"
+
+
+async def test_command_denies_what_nobody_decided_on_in_time(provider, owner, handle):
+    handle(make_group)
+    await make(make_acting_chain)(approval="owner")
+    provider.call("make_group", {"name": "bears"}, id="c1")
+    run = await start(owner)
+    await waits(run)
+    await ToolCall.objects.aupdate(approval_expires=timezone.now() - timedelta(seconds=1))
+    await make(call_command)("openrouter_reap", stdout=StringIO())
+    assert ((await call_of(run)).status, (await row_of(run)).status) == ("denied", "queued")

@@ -32,6 +32,7 @@ from .draining import drain, is_draining, reopen
 from .execution import launch, take_up
 from .live import LiveRun, Range, Snapshot, Turn, Update
 from .mirrors import updates_elsewhere
+from .pausing import expire
 from .reaping import reap
 from .refusals import Refused, gone
 from .relay import join
@@ -61,6 +62,7 @@ __all__ = [
     "drain",
     "execute",
     "executing_count",
+    "expire",
     "follow",
     "follow_conversation",
     "is_draining",

@@ -11,11 +11,13 @@ import logging
 import time
 from collections.abc import Coroutine
 from contextlib import suppress
+from contextvars import Context
 from functools import partial
 from typing import Any, TypeVar
 from uuid import UUID
 
 from django.utils import timezone
+from django.utils.translation import activate, get_language
 from django.utils.translation import gettext as _
 
 from ..conf import get_settings
@@ -62,12 +64,18 @@ def launch(prepared: Prepared) -> LiveRun:
     mirrors.hand_over(live.run)
     live.queued_fence = prepared.fence
     writer().watch(live)
-    live.task = asyncio.create_task(_own(live, prepared), name=f"openrouter run {prepared.run}")
+    # In a context of its own: that of a request may hold a thread that has ended when the run still goes on.
+    own = _own(live, prepared, get_language())
+    live.task = asyncio.get_running_loop().create_task(
+        own, name=f"openrouter run {prepared.run}", context=Context()
+    )
     return live
 
 
-async def _own(live: LiveRun, prepared: Prepared) -> None:
+async def _own(live: LiveRun, prepared: Prepared, language: str | None) -> None:
     """The run's whole life, so that every way out of it ends in one last event, or in another's hands."""
+    if language is not None:
+        activate(language)
     owner, outcome = writer(), Outcome(begun=timezone.now())
     begun, may_wait = time.monotonic(), False
     try:
@@ -77,8 +85,7 @@ async def _own(live: LiveRun, prepared: Prepared) -> None:
             last = Interrupted("provider", _("The server was restarted in mid-answer. Try again."), True)
         except Paused as paused:
             may_wait = True
-            await _to_its_end(_pause(live, outcome, owner, paused))
-            last = Stopped(live.stopped_by or "user")  # or it would be waiting now
+            last = await _to_its_end(_pause(live, outcome, owner, paused))
         except (Lost, *LOST_DATABASE):
             raise
         except Exception:
@@ -195,8 +202,20 @@ async def take_up(run: UUID) -> None:
         log.exception("run %s could not be taken up again", run)  # it is looked for again and again
 
 
-async def _pause(live: LiveRun, outcome: Outcome, owner: Writer, paused: Paused) -> None:
-    """Put the run down until somebody decides. Raises `_Waits` or `Lost`; returns if it is to be stopped."""
+async def _pause(live: LiveRun, outcome: Outcome, owner: Writer, paused: Paused) -> LastEvent:
+    """Put the run down until somebody decides. Raises `_Waits` or `Lost`; answers its end if it has one."""
+    try:
+        await _put_down(live, outcome, owner, paused)
+    except (Lost, _Waits, *LOST_DATABASE):
+        raise
+    except Exception:
+        log.exception("run %s cannot wait: what it goes on from could not be stored", live.run)
+        return Failed("provider", not_stored(), True)
+    return Stopped(live.stopped_by or "user")
+
+
+async def _put_down(live: LiveRun, outcome: Outcome, owner: Writer, paused: Paused) -> None:
+    """Commit that the run waits. Raises `_Waits` or `Lost`; returns if it is to be stopped."""
     await _until_all_is_said(live, owner)
     if live.stopped_by is not None:
         return

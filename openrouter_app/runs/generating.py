@@ -108,6 +108,7 @@ class Generation:
         settings = get_settings()
         state = acting.begin()
         limits: dict[str, Any] = {"max_calls": settings.MAX_TOOL_CALLS, "deadline": settings.TOTAL_TIMEOUT}
+        begun = time.monotonic()
         choice = choice_of(self._prepared.body)
         if choice is not None and choice.type in ("required", "forced") and not state.steps:
             # Told so at every step, a model would call for ever.
@@ -115,6 +116,7 @@ class Generation:
             state = await self._drive(forced, state, acting)
             if state.reason != "steps":
                 return await self._ended(state, acting)
+            limits["deadline"] = max(settings.TOTAL_TIMEOUT - (time.monotonic() - begun), 0)
         if choice is not None and choice.type != "none":
             choice = ToolChoice.auto()
         loop = ToolLoop(

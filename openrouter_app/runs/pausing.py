@@ -206,7 +206,7 @@ def expire() -> list[UUID]:
     """Deny what nobody decided on in time; answers the runs that can go on now."""
     late = ToolCall.objects.filter(status=ToolCall.Status.WAITING, approval_expires__lt=Now())
     woken = []
-    for pk, run in late.values_list("run_id", "run__uuid").distinct()[:100]:
+    for pk, run in late.order_by().values_list("run_id", "run__uuid").distinct()[:100]:
         with transaction.atomic():
             row = unlocked().only("status").filter(pk=pk).first()
             if row is None:
@@ -220,5 +220,5 @@ def expire() -> list[UUID]:
 
 def woken() -> list[UUID]:
     """Runs that were decided on and that nobody has taken up yet."""
-    queued = Run.objects.filter(status=Run.Status.QUEUED, fence__gt=0)
+    queued = Run.objects.filter(status=Run.Status.QUEUED, fence__gt=0).order_by("pk")
     return list(queued.values_list("uuid", flat=True)[:100])

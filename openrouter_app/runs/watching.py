@@ -1,7 +1,7 @@
 """Conversations that pages watch: where each ends, and which answer is being written in it.
 
 What happens in this process is told at once. What other processes do is found in the rows: one look a
-second at all watched conversations together, however many there are, and none while nobody watches.
+second at all watched conversations together, and none while nobody watches.
 """
 
 from __future__ import annotations
@@ -22,6 +22,9 @@ from .refusals import gone
 
 log = logging.getLogger("openrouter_app.runs")
 
+AT_ONCE = 500
+"""Conversations that are looked at in one go."""
+
 
 class Place(msgspec.Struct, frozen=True):
     """Where a conversation stands: its newest message, and its unfinished run."""
@@ -39,6 +42,7 @@ class _Watch:
         self.loop = asyncio.get_running_loop()
         self._queues: dict[UUID, set[asyncio.Queue[Place | None]]] = {}
         self._known: dict[UUID, Place | None] = {}
+        self._woken: set[UUID] = set()
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -64,27 +68,39 @@ class _Watch:
 
     def wake(self, conversation: UUID) -> None:
         if conversation in self._queues:
+            self._woken.add(conversation)
             self._wake.set()
 
     async def _look_again(self) -> None:
+        """At all of them once in ``FOLLOW_POLL`` seconds, at those that were woken at once."""
+        loop = asyncio.get_running_loop()
+        due = loop.time() + get_settings().FOLLOW_POLL
         while True:
             with suppress(TimeoutError):
-                async with asyncio.timeout(get_settings().FOLLOW_POLL):
+                async with asyncio.timeout_at(due):
                     await self._wake.wait()
             self._wake.clear()
-            watched = list(self._queues)
-            try:
-                places = await again_in_database_thread(places_of)(watched)
-            except Exception:
-                log.exception("%d conversations could not be looked at", len(watched))
-                await asyncio.sleep(get_settings().FOLLOW_POLL)
-                continue
-            for conversation in watched:
-                place = places.get(conversation)
-                if conversation in self._queues and self._known.get(conversation) != place:
-                    self._known[conversation] = place
-                    for queue in self._queues[conversation]:
-                        queue.put_nowait(place)
+            woken, self._woken = self._woken, set()
+            watched = [each for each in woken if each in self._queues]
+            if is_due := loop.time() >= due:
+                watched = list(self._queues)
+            for first in range(0, len(watched), AT_ONCE):
+                await self._look(watched[first : first + AT_ONCE])
+            if is_due:
+                due = loop.time() + get_settings().FOLLOW_POLL
+
+    async def _look(self, watched: list[UUID]) -> None:
+        try:
+            places = await again_in_database_thread(places_of)(watched)
+        except Exception:
+            log.exception("%d conversations could not be looked at", len(watched))
+            return
+        for conversation in watched:
+            place = places.get(conversation)
+            if conversation in self._queues and self._known.get(conversation) != place:
+                self._known[conversation] = place
+                for queue in self._queues[conversation]:
+                    queue.put_nowait(place)
 
 
 _watches: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Watch] = weakref.WeakKeyDictionary()
