@@ -1,0 +1,117 @@
+"""What the template of a message shows, made of what `openrouter_app.pages.conversations` says of it.
+
+Arguments, results and errors are a model's and a tool's: any JSON, with any names in it. So a template never
+looks into them itself (``arguments.items`` is an argument where there is one of that name), and all that
+leaves here is text.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from typing import Any, TypeGuard
+
+from django.utils.formats import number_format
+from django.utils.translation import gettext as _
+
+
+@dataclass(frozen=True)
+class Fact:
+    """Something that an answer took."""
+
+    name: str
+    title: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Versions:
+    """Which version of a message is shown, and those before and after it, "" where there is none."""
+
+    text: str
+    previous: str
+    next: str
+
+
+def json_text(value: Any) -> str:
+    """Text as it is, anything else as JSON that people can read."""
+    return value if isinstance(value, str) else json.dumps(value, indent=2, ensure_ascii=False, default=str)
+
+
+def members(value: Any) -> list[tuple[str, Any]]:
+    """The names and values of an object; of anything else none."""
+    return list(value.items()) if isinstance(value, Mapping) else []
+
+
+def sentence(error: Any) -> str:
+    """An error: text, or something with a message."""
+    said = error.get("message") if isinstance(error, Mapping) else None
+    return json_text(error if said is None else said)
+
+
+def left_out(state: Any) -> str:
+    """What is said where the model was not given all that was said before; "" where it was."""
+    count = state.get("left_out")
+    if not _is_count(count):
+        return ""
+    if count == 1:
+        text = _("{count} earlier message was not given to the model.")
+    else:
+        text = _("{count} earlier messages were not given to the model.")
+    return text.replace("{count}", _number(count))
+
+
+def versions(message: Any) -> Versions | None:
+    """None where there is one only."""
+    siblings, shown = message.get("siblings") or [], message.get("message")
+    if len(siblings) < 2 or shown not in siblings:
+        return None
+    at = siblings.index(shown)
+    text = _("{number} / {count}").replace("{count}", _number(len(siblings)))
+    after = siblings[at + 1] if at + 1 < len(siblings) else ""
+    return Versions(text.replace("{number}", _number(at + 1)), siblings[at - 1] if at else "", after)
+
+
+def facts(state: Any) -> list[Fact]:
+    """What the answer took. A fact that nobody knows is left out."""
+    return [Fact(name, title, text) for name, title, text in _facts(state) if text]
+
+
+def _facts(state: Any) -> Iterator[tuple[str, str, str]]:
+    usage, version = state.get("usage") or {}, state.get("version")
+    yield "model", _("Model"), str(usage.get("model") or "")
+    yield "provider", _("Provider"), str(usage.get("provider") or "")
+    read, written = usage.get("prompt_tokens"), usage.get("completion_tokens")
+    if _is_count(read) and _is_count(written):
+        text = _("{read} → {written} tokens").replace("{read}", _number(read))
+        yield "tokens", _("Tokens read and written"), text.replace("{written}", _number(written))
+    if cost := _dollars(usage.get("cost")):
+        text = _("about {cost}").replace("{cost}", cost) if usage.get("estimated") is True else cost
+        yield "cost", _("Cost"), text
+    if _is_count(ms := usage.get("ms")):
+        seconds = number_format(Decimal(ms) / 1000, decimal_pos=1 if ms < 10_000 else 0)
+        yield "time", _("Time"), _("{seconds} s").replace("{seconds}", seconds)
+    if _is_count(version):
+        yield "version", _("Version of the chain"), _("version {version}").replace("{version}", str(version))
+
+
+def _dollars(cost: Any) -> str:
+    """A decimal string, often far below a cent, with three digits that say something; "" where it is none."""
+    try:
+        amount = Decimal(cost) if isinstance(cost, str) else None
+    except InvalidOperation:
+        return ""
+    if amount is None or not amount.is_finite():
+        return ""
+    shown = format(Decimal(f"{amount:.2e}").normalize(), "f")
+    return _("${amount}").replace("{amount}", number_format(Decimal(shown), force_grouping=True))
+
+
+def _is_count(value: Any) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+
+
+def _number(value: int) -> str:
+    return number_format(value, force_grouping=True)

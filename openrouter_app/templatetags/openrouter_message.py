@@ -1,0 +1,30 @@
+"""``{% load openrouter_message %}``: filters for ``_chat_message.html``, and for a template in its place.
+
+``message`` and ``state`` are as in conversation-data. What a filter answers is text, to be escaped.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import template
+
+from ..conversations import statuses
+from ..pages import messages
+
+register = template.Library()
+
+register.filter("call_status", statuses.call_status)
+register.filter("answer_status", statuses.answer_status)
+register.filter("json_text", messages.json_text)
+register.filter("members", messages.members)
+register.filter("sentence", messages.sentence)
+register.filter("left_out", messages.left_out)
+register.filter("versions", messages.versions)
+register.filter("facts", messages.facts)
+
+
+@register.filter
+def is_text(value: Any) -> bool:
+    """Whether a value is shown as it is; what is not runs from left to right, as JSON does."""
+    return isinstance(value, str)
