@@ -20,10 +20,10 @@ from openrouter_app.engine.errors import ToolError
 from openrouter_app.models import Owner, Run, RunEvent, ToolCall, ToolSpec
 from openrouter_app.runs import Refused, Start, pausing
 from openrouter_app.runs.writer import writer
-from openrouter_app.testing import ToolCallScript
+from openrouter_app.testing import Gate, ToolCallScript
 from openrouter_app.tool_handlers import Handler
 from tests.factories import make_chain, make_user
-from tests.followers import follow_to_end, until
+from tests.followers import follow_to_end, parts_of, until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -602,3 +602,35 @@ async def test_command_denies_what_nobody_decided_on_in_time(provider, owner, ha
     await ToolCall.objects.aupdate(approval_expires=timezone.now() - timedelta(seconds=1))
     await make(call_command)("openrouter_reap", stdout=StringIO())
     assert ((await call_of(run)).status, (await row_of(run)).status) == ("denied", "queued")
+
+
+async def test_a_rule_that_became_stricter_while_the_model_wrote_counts_for_its_call(provider, owner, handle):
+    handle(make_group)
+    await make(make_acting_chain)()
+    gate = Gate()
+    provider.reply("Wait. ", gate, ToolCallScript("make_group", {"name": "bears"}))
+    provider.reply("Then not.")
+    run = await start(owner)
+    await until(lambda: parts_of(run)[1:])
+    await ToolSpec.objects.aupdate(approval="owner")
+    gate.open()
+    view = await follow_to_end(owner, run)
+    assert calls_in(view.state["parts"])[0]["error"] == "Nobody has allowed this call."
+    assert not await Group.objects.aexists()
+
+
+async def test_a_rule_that_became_stricter_while_a_call_waits_counts_for_whoever_allows_it(
+    provider, owner, handle
+):
+    handle(make_group)
+    await make(make_acting_chain)(approval="owner")
+    provider.call("make_group", {"name": "bears"}, id="c1")
+    provider.reply("Then not.")
+    run = await start(owner)
+    await waits(run)
+    await ToolSpec.objects.aupdate(approval="staff")
+    with pytest.raises(Refused) as refused:
+        await runs.decide(owner, run, "c1", approve=True)
+    assert refused.value.code == "forbidden"
+    await runs.decide(owner, run, "c1", approve=False)
+    assert (await follow_to_end(owner, run)).state["status"] == "done"

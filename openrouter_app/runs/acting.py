@@ -34,8 +34,9 @@ from ..engine.messages import ToolCall as EngineCall
 from ..engine.messages import text_of
 from ..engine.signatures import keyword_arguments
 from ..engine.threads import run_in_thread
-from ..engine.tools import Tool, ToolSpec, result_text
-from ..models import Owner, Run, ToolCall
+from ..engine.tools import Tool, result_text
+from ..engine.tools import ToolSpec as EngineSpec
+from ..models import Owner, Run, ToolCall, ToolSpec
 from ..models.tool_calls import arguments_hash
 from ..models.tools import Approval
 from ..tool_handlers import Handler, ToolContext
@@ -138,7 +139,7 @@ class Acting:
             self._tell(item.id, item.name, late)
 
     def _tool(self, tool: Mapping[str, Any]) -> Tool[..., Any]:
-        spec = ToolSpec(tool["name"], tool["description"], tool["schema"], tool["strict"])
+        spec = EngineSpec(tool["name"], tool["description"], tool["schema"], tool["strict"])
         if not tool.get("handler"):
             # The loop ends where such a call is pending: the call itself is the answer.
             return Tool(spec, _not_run, needs_approval=True, timeout=None)
@@ -267,6 +268,12 @@ def stricter(one: str | None, other: str | None) -> str:
     return _STRICTNESS[max(ranks, default=0)]
 
 
+def approval_now(name: str) -> str:
+    """Who has to allow calls of this tool as it is set at this moment."""
+    found = ToolSpec.objects.filter(name=name).values_list("approval", flat=True).first()
+    return found or Approval.NONE
+
+
 def _not_run() -> NoReturn:
     raise ToolError("This tool is not run.")
 
@@ -309,7 +316,7 @@ def begin_call(
         row = ToolCall.objects.filter(run_id=pk, call=call.id).first()
         if again and row is not None and (row.status, row.hash) == (ToolCall.Status.RUNNING, digest):
             return row.uuid
-        if row is None and not needs_approval:
+        if row is None and not needs_approval and approval_now(call.name) == Approval.NONE:
             row = ToolCall.objects.create(
                 run_id=pk,
                 call=call.id,

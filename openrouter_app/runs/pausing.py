@@ -25,7 +25,7 @@ from ..models import Owner, Run, RunEvent, ToolCall
 from ..models.fields import storable
 from ..models.tool_calls import arguments_hash
 from ..models.tools import Approval
-from .acting import arguments_text
+from .acting import approval_now, arguments_text, stricter
 from .endings import Outcome, fields_of_usage
 from .events import Event, ToolApproval, Waiting
 from .leases import database_time
@@ -157,7 +157,8 @@ def decide(
             raise Refused("decided", _("This call has been decided already."))
         if found.approval_expires is not None and found.approval_expires <= timezone.now():
             raise Refused("expired", _("The time to decide about this call is over."))
-        if staff is None and found.approval == Approval.STAFF and not owner.is_system:
+        needed = stricter(found.approval, approval_now(found.name)) if approve else found.approval
+        if staff is None and needed == Approval.STAFF and not owner.is_system:
             raise Refused("forbidden", _("Somebody of the staff has to decide about this call."))
         is_owners = row.user is not None or row.visitor is not None
         if approve and not (row.chain.may_be_run_by(row.user) if is_owners else row.chain.enabled):
