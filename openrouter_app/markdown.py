@@ -54,6 +54,7 @@ ATTRIBUTES = frozenset(
 _CONTROLS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 _BIDI = re.compile("[\u202a-\u202e\u2066-\u2069]")
 _FENCED = re.compile(r"\s*(?:`{3}|~{3})")
+_CLOSING = re.compile(r" {0,3}(`+|~+)[ \t]*")
 _LABEL = re.compile(r"[\w.+#-]{1,32}", re.ASCII)
 _WEB = re.compile(r"https?://[^\s/?#\\]+", re.IGNORECASE)
 _MAIL = re.compile(r"mailto:([^\s?]+@[^\s?]+)", re.IGNORECASE)
@@ -78,6 +79,34 @@ def render_text(text: str) -> tuple[list[str], str]:
 def render_parts(parts: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """The parts of a run that has ended, its texts with their ``blocks`` and ``rest``."""
     return [{**part, **_fields_of(part["text"])} if part["type"] == "text" else part for part in parts]
+
+
+def code_in(text: str) -> list[tuple[int, int, str]] | None:
+    """The code in a block, fenced or indented: its first line, the line behind it, and what would close it
+    where it is a fence, outside of lists and quotes, that the text leaves open. None: it takes too long.
+    """
+    if len(text) > LARGEST:
+        return None
+    tokens: list[Any] = []
+    parser = _block_parser()
+    try:
+        parser.block.parse(text, parser, {"steps": 0}, tokens)
+    except _TooMuchError:
+        return None
+    lines = text.split("\n")
+    return [
+        (*token.map, token.markup if token.level == 0 and not _closes(lines, token) else "")
+        for token in tokens
+        if token.type in ("fence", "code_block")
+    ]
+
+
+def _closes(lines: Sequence[str], token: Any) -> bool:
+    """Whether the last line of a fence ends it; indented code ends by itself."""
+    if token.type == "code_block":
+        return True
+    found = _CLOSING.fullmatch(lines[token.map[1] - 1]) if token.map[1] - token.map[0] > 1 else None
+    return found is not None and found[1].startswith(token.markup)
 
 
 def _fields_of(text: str) -> dict[str, Any]:
@@ -119,6 +148,17 @@ def _parser() -> Any:
     parser.core.ruler.push("openrouter", _dress)
     for name, rule in _RULES.items():
         parser.add_render_rule(name, rule)
+    return parser
+
+
+@lru_cache(maxsize=1)
+def _block_parser() -> Any:
+    """For what is a block, not for what stands in a line."""
+    from markdown_it import MarkdownIt
+
+    parser = MarkdownIt("commonmark", {"maxNesting": DEEPEST + 2}).disable("reference")
+    chains = ["paragraph", "blockquote", "list"]
+    parser.block.ruler.before("table", "openrouter_limits", _count, {"alt": chains})
     return parser
 
 

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
 from django.urls import reverse
+from hypothesis import given
+from hypothesis import strategies as st
+from markdown_it import MarkdownIt
 
 from openrouter_app.conversations.exporting import file_name, markdown_text
 from openrouter_app.models import Conversation
 
+from .hostile_texts import hostile_texts
 from .talking import browser_of, make_conversation, reply, say, visitor
 
 pytestmark = pytest.mark.django_db
@@ -49,7 +54,7 @@ def test_markdown_is_what_stands_on_the_page():
     reply(made, made.head.parent, "# An answer\n\nwith `<b>` and\n\n```html\n<b>code</b>\n```")
     text = export(made, "md").content.decode()
     assert text == (
-        "# My \\*title\\*\n\n## Question\n\n> one\n> two\n\n## Answer\n\n# An answer\n\nwith `<b>` and\n\n"
+        "# My \\*title\\*\n\n## Question\n\n> one\n> two\n\n## Answer\n\n# An answer\n\nwith `&lt;b>` and\n\n"
         "```html\n<b>code</b>\n```\n"
     )
     first = made.head.parent.children.first()
@@ -85,16 +90,118 @@ def test_calls_and_errors_stand_in_it():
     [
         ("<script>alert(1)</script>", "&lt;script>alert(1)&lt;/script>"),
         ("a < b and <img src=x onerror=y>", "a < b and &lt;img src=x onerror=y>"),
-        ("`<b>` <b>", "`<b>` &lt;b>"),
-        ("``a`<b>`` <!-- x", "``a`<b>`` &lt;!-- x"),
-        ("```\n<b>\n", "```\n<b>\n\n```"),
+        ("`<b>` <b>", "`&lt;b>` &lt;b>"),
+        ("``a`<b>`` <!-- x", "``a`&lt;b>`` &lt;!-- x"),
+        ("```\n<b>\n", "```\n<b>\n```"),
         ("~~~\n<b>\n```\n<b>\n~~~\n<b>", "~~~\n<b>\n```\n<b>\n~~~\n&lt;b>"),
+        (
+            "1. Do this:\n   ```html\n   <b>\n   ```\n\n   <b>",
+            "1. Do this:\n   ```html\n   <b>\n   ```\n\n   &lt;b>",
+        ),
+        ("See:\n\n  ```\n  <b>\n    <i>\n  ```\n", "See:\n\n```\n<b>\n  <i>\n```\n"),
     ],
 )
 def test_a21_html_in_an_answer_is_text_in_the_file(answer, written):
     made = make_conversation(visitor())
     say(made, "hi", answer)
     assert written in export(made, "md").content.decode()
+
+
+IMG = "<img src=x onerror=alert(1)>"
+
+
+def exported(answer):
+    state = {"status": "done", "parts": [{"type": "text", "text": answer}, {"type": "text", "text": IMG}]}
+    return markdown_text(Conversation(title="x"), [{"role": "assistant", "state": state}])
+
+
+def html_in(markdown):
+    """What a reader of the file takes for HTML."""
+    tokens = MarkdownIt("commonmark").parse(markdown)
+    every = [*tokens, *(child for token in tokens for child in token.children or ())]
+    return [token.content for token in every if token.type in ("html_block", "html_inline")]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        rf"\` {IMG} `",
+        f"`a\n` {IMG} `",
+        f"a ` b\n` ```x`\n{IMG}",
+        f"```x`\n{IMG}\n```",
+        f"```\nx\n```\t\n{IMG}\n```\n",
+        f"- ```\n  x\n{IMG}\n",
+        f"1. a\n   ```\n   x\n{IMG}\n   ```",
+        f"```\nx\n \t```\n\n```\n{IMG}\n```",
+        f"***\n2. x\n\n    {IMG}",
+        f"***\n2. x\n\n   ```\n{IMG}\n```",
+        f"> # h\n2. x\n\n   ```\nfoo\n```\n\n```\n{IMG}\n```",
+        f"1. a\n  ```\n  x\n\ny\n\n```\n{IMG}\n```",
+        f"- [x]: /url\n  2. a\n\n     ```\n   {IMG}\n     ```",
+        f"[x]: /url\n    {IMG}",
+        f"~~~\rx\r~~~\r{IMG}\r",
+        "a" * 15_999 + IMG,
+        "x\n\n" * 2_100 + f"```\n{IMG}\n\n{IMG}",
+        "```\n" + "x" * 20_000 + f"\n```\n{IMG}",
+        "> " * 60 + f"\n```\n{IMG}",
+        f"<pre>\n\n    {IMG}\n</pre>",
+    ],
+)
+def test_a21_whoever_renders_the_file_finds_no_html_in_it(answer):
+    assert html_in(exported(answer)) == []
+
+
+def test_a21_no_hostile_text_is_html_in_the_file():
+    for text in hostile_texts("http://127.0.0.1:9"):
+        assert html_in(exported(text)) == [], text
+
+
+PIECES = [
+    *(
+        "\n",
+        "\n\n",
+        " ",
+        "   ",
+        "    ",
+        "\t",
+        "\r",
+        "\\",
+        "- ",
+        "2. ",
+        "1) ",
+        "> ",
+        "# ",
+        "***",
+        "[x]:",
+        "a",
+        IMG,
+    ),
+    *("<script>", "</script>", "<!--", "-->", "`", "``", "```", "````", "~~~", "|", "<pre>", "&", "=="),
+]
+
+
+@given(st.lists(st.sampled_from(PIECES), max_size=30).map("".join))
+def test_a21_no_arrangement_of_markup_is_html_in_the_file(text):
+    assert html_in(exported(text)) == []
+
+
+@pytest.mark.parametrize("size", [50_000, 200_000])
+@pytest.mark.parametrize("form", ["{}", "a {}", "a ` {} ``", "- {}\n  "])
+def test_a23_backticks_without_a_partner_cost_little(size, form):
+    texts = ["`" * size, "` `` " * (size // 5), "".join("`" * n + " " for n in range(int((2 * size) ** 0.5)))]
+    for text in texts:
+        start = time.process_time()
+        exported(form.format(text))
+        assert time.process_time() - start < 2
+
+
+@pytest.mark.parametrize(
+    "piece", ["> ", "- ", "- a\n", "> - ", "  - a\n", "```\n", "1. ```\n", "[", "\n", " ", "> a\n\n"]
+)
+def test_a23_no_repeated_markup_costs_much(piece):
+    start = time.process_time()
+    exported(piece * (200_000 // len(piece)))
+    assert time.process_time() - start < 4
 
 
 def test_a37_what_turns_text_or_controls_a_terminal_is_not_in_the_file():

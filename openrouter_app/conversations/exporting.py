@@ -8,10 +8,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator
+from itertools import groupby
 from typing import Any
 
 from django.utils.translation import gettext as _
 
+from ..blocks import Block, BlockSplitter
+from ..markdown import code_in
 from ..models import Conversation
 from .titles import one_line
 
@@ -23,9 +26,13 @@ _NOT_IN_A_NAME = re.compile(r"[^\w .,()+\-]+")
 _UNPRINTABLE = re.compile(
     "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
 )
-_FENCE = re.compile(r" {0,3}(`{3,}|~{3,})")
-_CODE = re.compile(r"(`+)(?!`).*?(?<!`)\1(?!`)")
+_LINE_END = re.compile(r"\r\n?")
 _TAG = re.compile(r"<(?=[A-Za-z/!?])")
+_BEGINNING = re.compile(r"(?:[ \t]*\n)*( {0,3})(?=[^ \t\n])")
+_FENCED = re.compile(r"(?:[ \t]*\n)*(?:(`{3,})[^`\n]*|(~{3,})[^\n]*)(?:\n|\Z)")
+_FENCE = re.compile(r"`{3,}|~{3,}")
+_LABEL = re.compile(r"^[ \t>*+\-0-9.)]*\[", re.MULTILINE)
+"""May begin what a reference means. After one, readers of Markdown do not agree what the next line is."""
 _MARKDOWN = re.compile(r"([\\`*_\[\]<>#|~])")
 
 
@@ -109,29 +116,63 @@ def _fenced(value: Any) -> str:
 
 
 def _without_html(markdown: str) -> str:
-    """Markdown whose HTML is text, as on the page; code stays as it is."""
-    lines, fence = [], ""
-    for line in _printable(markdown).split("\n"):
-        found = _FENCE.match(line)
-        if fence:
-            if found and found[1].startswith(fence) and not line.strip(" `~"):
-                fence = ""
-            lines.append(line)
-            continue
-        if found:
-            fence = found[1]
-        lines.append(_outside_code(line))
-    if fence:
-        lines.append(fence)  # what comes after an answer that broke off is no code
-    return "\n".join(lines)
+    """Markdown whose HTML is text, as on the page; blocks of code stay as they are.
+
+    Made of the blocks that are rendered alone on the page: each is written so that what stands before it
+    does not change what it is. It begins in the first column, so it is in no list; and no fence is left open.
+    """
+    splitter = BlockSplitter()
+    blocks = splitter.feed(_LINE_END.sub("\n", _printable(markdown))) + splitter.close()
+    return "".join(_block_without_html(block) for block in _joined(blocks)).removesuffix("\n")
 
 
-def _outside_code(line: str) -> str:
-    pieces, end = [], 0
-    for code in _CODE.finditer(line):
-        pieces += [_TAG.sub("&lt;", line[end : code.start()]), code[0]]
-        end = code.end()
-    return "".join([*pieces, _TAG.sub("&lt;", line[end:])])
+def _joined(blocks: Iterable[Block]) -> Iterator[Block]:
+    """The pieces of what is too large in one: a tag may stand where it was cut."""
+    for is_plain, some in groupby(blocks, lambda block: block.plain):
+        if is_plain:
+            yield Block("".join(block.text for block in some), plain=True)
+        else:
+            yield from some
+
+
+def _block_without_html(block: Block) -> str:
+    beginning = _BEGINNING.match(block.text)
+    if beginning is None:
+        return _plain(block.text)  # blank, or code by its indentation, if it does not go on with a list
+    text = block.text
+    if indent := beginning[1]:
+        text = re.sub(f"^ {{1,{len(indent)}}}", "", text, flags=re.MULTILINE)
+    if fence := _FENCED.match(text):
+        end = _end_of_code(text, fence[1] or fence[2], fence.end())
+        return _closed(text, fence[1] or fence[2]) if end is None else text[:end] + _plain(text[end:])
+    without = _TAG.sub("&lt;", text)
+    found = None if block.plain or ("]:" in text and _LABEL.search(text)) else code_in(without)
+    if found is None:
+        return _plain(text)
+    lines, code = without.split("\n"), text.split("\n")
+    for first, last, _fence in found:
+        lines[first:last] = code[first:last]
+    text = "\n".join(lines)
+    if found and (fence_left := found[-1][2]):
+        return _closed(text, fence_left)
+    return text
+
+
+def _end_of_code(text: str, fence: str, start: int) -> int | None:
+    """Where the line ends that closes the fence, None: it is left open."""
+    closing = re.compile(rf"^ {{0,3}}{re.escape(fence)}{fence[0]}*[ \t]*(?:\n|\Z)", re.MULTILINE)
+    found = closing.search(text, start)
+    return None if found is None else found.end()
+
+
+def _closed(text: str, fence: str) -> str:
+    """What comes after an answer that broke off is no code."""
+    return f"{text}{'' if text.endswith(chr(10)) else chr(10)}{fence}\n"
+
+
+def _plain(text: str) -> str:
+    """All of it is text, and it opens no fence."""
+    return _FENCE.sub(r"\\\g<0>", _TAG.sub("&lt;", text))
 
 
 def _escaped(text: str) -> str:
