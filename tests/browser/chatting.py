@@ -220,9 +220,16 @@ class Talk:
 
     def _greet(self, socket: WebSocketRoute) -> None:
         self.sockets.append(socket)
-        socket.on_message(lambda sent: self.heard.append(json.loads(sent)))
+        socket.on_message(lambda sent: self._hear(socket, json.loads(sent)))
         if not self.silent:
             self.say(type="hello", protocol=1, heartbeat=20, max_frame=65_536, features=[])
+
+    def _hear(self, socket: WebSocketRoute, frame: dict[str, Any]) -> None:
+        self.heard.append(frame)
+        followed = self._find(frame.get("conversation", "")) if frame["type"] == "run.follow" else None
+        if followed is not None:
+            news = {"conversation": followed.id, "head": followed.head, "run": followed.run}
+            socket.send(json.dumps({"type": "conversation", **news}))
 
     def say(self, **frame: Any) -> None:
         self.sockets[-1].send(json.dumps(frame))

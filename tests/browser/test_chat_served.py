@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
+from playwright.sync_api import Browser, BrowserContext, Locator, Page, WebSocketRoute, expect
 
 from .accessible import problems as found_by_axe
 from .visitors import shoot
@@ -195,6 +195,60 @@ def test_versions_of_question_and_answer(page: Page) -> None:
     expect(page.locator(".openrouter-reply").get_by_text("2 / 2")).to_be_visible()
     page.reload()
     expect(page.locator(".openrouter-question__text")).to_have_text(["Hello"])
+
+
+def test_an_edit_of_what_was_just_sent_keeps_what_was_said_before(page: Page) -> None:
+    for words in ("Hello one", "Hello two"):
+        ask(page, words)
+        expect(page.locator(".openrouter-question__text").last).to_have_text(words)
+        expect(page.locator(".openrouter-reply.is-live")).to_have_count(0, timeout=LIMIT)
+    page.locator(".openrouter-question").last.hover()
+    page.get_by_role("button", name="Edit message").last.click()
+    page.get_by_label("Changed message").fill("Hello three")
+    page.keyboard.press("Enter")
+    expect(page.locator(".openrouter-question__text")).to_have_text(["Hello one", "Hello three"])
+    expect(page.locator(".openrouter-question").last.get_by_text("2 / 2")).to_be_visible(timeout=LIMIT)
+    expect(page.locator(".openrouter-reply.is-live")).to_have_count(0, timeout=LIMIT)
+    live = shown(page)
+    page.reload()
+    expect(page.locator(".openrouter-reply")).to_have_count(2)
+    until(page, lambda: shown(page) == live)
+
+
+def test_what_another_tab_said_meanwhile_is_not_missing(visitor: BrowserContext, page: Page) -> None:
+    """The first tab loses its socket; both write before it is there again."""
+    ask(page, "Hello")
+    status(page, "Answer complete.")
+    other = opened(visitor, page.url)
+    away = visitor.new_page()
+    sockets: list[WebSocketRoute] = []
+
+    def through(socket: WebSocketRoute) -> None:
+        sockets.append(socket)
+        if len(sockets) == 1 or back:
+            socket.connect_to_server()
+        else:
+            socket.close(code=1012)
+
+    back: list[bool] = []
+    away.route_web_socket("**/ws/openrouter/**", through)
+    away.goto(page.url)
+    expect(away.locator("[data-target=connection]")).to_have_attribute("data-status", "ready", timeout=LIMIT)
+    sockets[0].close(code=1012)
+    expect(away.locator("[data-target=banner]")).to_be_visible(timeout=LIMIT)
+    ask(other, "From P")
+    expect(other.locator(".openrouter-reply")).to_have_count(2)
+    expect(other.locator(".openrouter-reply.is-live")).to_have_count(0, timeout=LIMIT)
+    status(other, "Answer complete.")
+    ask(away, "From Q")
+    expect(away.locator(".openrouter-question__text")).to_have_text(["Hello", "From Q"])
+    back.append(True)
+    for tab in (away, other, page):
+        expect(tab.locator(".openrouter-question__text")).to_have_text(
+            ["Hello", "From P", "From Q"], timeout=LIMIT
+        )
+        expect(tab.locator(".openrouter-reply.is-live")).to_have_count(0, timeout=LIMIT)
+    until(page, lambda: shown(page) == shown(away) == shown(other))
 
 
 def test_a_stop_keeps_what_was_said(page: Page) -> None:

@@ -62,6 +62,19 @@ def test_an_edit_makes_another_question(talk: Talk, conversation: Conversation) 
     expect(page.get_by_text("2 / 2")).to_be_visible()
 
 
+def test_an_edit_of_what_was_just_sent_keeps_what_was_said_before(talk: Talk) -> None:
+    page = talk.open()
+    talk.talk("Hello one", "One", "R", 101)
+    talk.talk("Hello two", "Two", "S", 201)
+    page.get_by_role("button", name="Edit message").last.click()
+    page.get_by_label("Changed message").fill("Hello three")
+    page.keyboard.press("Enter")
+    talk.wait_for(lambda: len(talk.asked_for("run.start")) == 3)
+    edited = talk.asked_for("run.start")[2]
+    assert edited["parent"] == ident(102)
+    expect(talk.questions).to_have_text(["Hello one", "Hello three"])
+
+
 def test_an_edit_can_be_left(talk: Talk, conversation: Conversation) -> None:
     page = talk.open(conversation)
     page.get_by_role("button", name="Edit message").click()
@@ -193,6 +206,32 @@ def test_news_that_come_late_take_away_nothing_that_was_asked_since(
     talk.wait_for(lambda: late)
     late.pop().fulfill(json=conversation.data())
     expect(talk.questions).to_have_text(["Hello", "Theirs", "Mine"])
+
+
+def test_what_was_said_while_the_page_was_away_stands_before_its_own(
+    talk: Talk, conversation: Conversation
+) -> None:
+    page = talk.open(conversation)
+    talk.silent = True
+    talk.sockets[-1].close(code=1012)
+    expect(page.locator("[data-target=banner]")).to_contain_text("The connection is gone.")
+    conversation.ask("From P")
+    conversation.answer(said("To P"))
+    talk.field.fill("From Q")
+    talk.field.press("Enter")
+    expect(talk.questions).to_have_text(["Hello", "From Q"])
+    talk.wait_for(lambda: len(talk.sockets) > 1)
+    conversation.ask("From Q")
+    conversation.messages[-1]["message"] = ident(9001)
+    conversation.answer(run="R", status="queued")
+    conversation.messages[-1]["message"] = ident(9002)
+    conversation.run = "R"
+    talk.say(type="hello", protocol=1, heartbeat=20, max_frame=65_536, features=[])
+    talk.wait_for(lambda: talk.asked_for("run.start"))
+    talk.accept()
+    expect(talk.questions).to_have_text(["Hello", "From P", "From Q"])
+    talk.tell(text("To Q"), DONE)
+    expect(talk.answers.last).to_contain_text("To Q")
 
 
 def test_a_conversation_that_was_deleted_elsewhere_is_left(talk: Talk, conversation: Conversation) -> None:

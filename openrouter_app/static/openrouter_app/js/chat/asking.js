@@ -53,6 +53,12 @@ export class Asking extends EventTarget {
     return this.question ? [this.question, this.reply] : [this.reply];
   }
 
+  /** The message that the question comes after. */
+  get #precedent() {
+    const { views } = this.thread;
+    return views[views.indexOf(this.views[0]) - 1]?.id ?? null;
+  }
+
   /** @param {{run: string, conversation: string | null}} detail */
   #accepted({ run, conversation }) {
     this.#removeTwin(run);
@@ -72,7 +78,7 @@ export class Asking extends EventTarget {
   #settle() {
     if (this.run.fold.seq === null) return this.#end("withdrawn", null);
     const { message, parent } = this.run.state;
-    if (parent) this.question?.settle(parent, null);
+    if (parent) this.question?.settle(parent, this.#precedent);
     if (message) this.reply.settle(message, parent);
     this.#tell("settled", null);
   }

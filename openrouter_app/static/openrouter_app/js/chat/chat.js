@@ -39,6 +39,8 @@ export class Chat {
   #unread = null;
   /** @type {string | null} the newest message that the server has told of */
   #head = null;
+  /** Whether nothing can have been said in the conversation that this page has not heard of. */
+  #isCurrent = false;
 
   /**
    * @param {HTMLElement} root the element with the content of `_chat.html`
@@ -93,6 +95,7 @@ export class Chat {
 
   /** @param {"addEventListener" | "removeEventListener"} verb */
   #listen(verb) {
+    this.connection[verb]("status", this.#connected);
     this.client[verb]("conversation", this.#heard);
     this.client[verb]("error", this.#complain);
     this.composer[verb]("send", this.#send);
@@ -131,6 +134,7 @@ export class Chat {
     if (this.run && this.busy) this.client.unfollow(this.run);
     this.reading.forget();
     this.#asking = this.#unread = this.run = null;
+    this.#isCurrent = conversation === null;
     this.thread.cut(0);
     this.conversation = conversation;
     this.composer.open(conversation);
@@ -165,6 +169,7 @@ export class Chat {
   /** @param {any} data */
   show(data) {
     this.#head = data.head;
+    this.#isCurrent &&= data.head === (data.messages.at(-1)?.message ?? null); // another version is shown
     this.thread.show(data.messages, (message) => this.#view(message, data.run));
     const last = this.thread.last;
     const run = last instanceof ReplyView ? last.run : null;
@@ -184,12 +189,17 @@ export class Chat {
 
   // What comes from the server
 
+  #connected = () => {
+    if (this.connection.status !== "ready" && this.conversation) this.#isCurrent = false;
+  };
+
   /** @param {Event} event */
   #heard = (event) => {
     const news = /** @type {CustomEvent} */ (event).detail;
     if (news.conversation !== this.conversation) return;
-    if (this.#asking) this.#unread = news;
-    else this.#catchUp(news);
+    if (!this.#asking) return this.#catchUp(news);
+    this.#unread = news;
+    if (news.head !== this.#head && news.run !== this.#asking.run.id) this.#isCurrent = false;
   };
 
   /** @param {{head: string | null, run: string | null}} news */
@@ -199,15 +209,21 @@ export class Chat {
     const isThere = head === this.#head || head === (this.thread.last?.id ?? null);
     if (isThere && (!run || run === this.run?.id)) {
       this.#head = head;
+      this.#isCurrent = true;
       return;
     }
+    this.#isCurrent = false;
+    if (!(await this.#fetch()) && this.#asking) this.#unread ??= news; // when it has been answered
+  }
+
+  /** What is there now; whatever else comes while it is fetched is told of again. */
+  async #fetch() {
     const data = await this.#update();
-    if (data) {
-      this.show(data);
-      this.#named(data.title);
-    } else if (this.#asking) {
-      this.#unread ??= news; // when it has been answered
-    }
+    if (!data) return false;
+    this.#isCurrent = true;
+    this.show(data);
+    this.#named(data.title);
+    return true;
   }
 
   /** What has been asked meanwhile is not in it. */
@@ -299,10 +315,12 @@ export class Chat {
     this.list?.refresh();
   }
 
+  /** The head is ours now, and says nothing of what may have been said between it and what was shown before. */
   #settled() {
     const news = this.#unread;
     this.#asking = this.#unread = null;
-    if (news) this.#catchUp(news);
+    if (!this.#isCurrent) this.#fetch();
+    else if (news) this.#catchUp(news);
   }
 
   /** @param {Wanted} wanted */

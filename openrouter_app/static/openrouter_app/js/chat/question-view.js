@@ -43,15 +43,16 @@ export class QuestionView {
     this.update(message);
   }
 
-  /** @param {{message?: string | null, siblings?: (string | null)[]}} message */
-  update({ message, siblings }) {
+  /** @param {{message?: string | null, parent?: string | null, siblings?: (string | null)[]}} message */
+  update({ message, parent, siblings }) {
     this.id = message ?? this.id;
+    if (parent !== undefined) this.parent = parent;
     this.siblingIds = siblings ?? this.siblingIds ?? [this.id];
     this.siblings.show(this.siblingIds, this.id);
   }
 
   /** The server has made it a message. */
-  /** @param {string} id @param {string | null} [parent] */
+  /** @param {string} id @param {string | null} parent what it comes after, where the start left that open */
   settle(id, parent) {
     if (this.parent === undefined) this.parent = parent;
     const siblingIds = (this.siblingIds ?? [null]).map((known) => known ?? id);

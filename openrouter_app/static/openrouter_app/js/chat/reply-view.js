@@ -63,9 +63,10 @@ export class ReplyView {
     this.answer.disconnect();
   }
 
-  /** @param {{message?: string | null, siblings?: (string | null)[]}} message */
-  update({ message, siblings }) {
+  /** @param {{message?: string | null, parent?: string | null, siblings?: (string | null)[]}} message */
+  update({ message, parent, siblings }) {
     this.id = message ?? this.id;
+    if (parent !== undefined) this.parent = parent;
     this.siblingIds = siblings ?? this.siblingIds ?? [this.id];
     this.siblings.show(this.siblingIds, this.id);
   }
