@@ -11,11 +11,13 @@ from uuid import UUID, uuid4
 
 from django.http import HttpRequest
 from django.urls import reverse
+from django.utils.crypto import salted_hmac
 from django.utils.functional import cached_property
 from django.utils.safestring import SafeString, mark_safe
 
 from ..conf import get_settings
-from ..models import Chain, ChainVersion, Conversation
+from ..identity import owner_of_request
+from ..models import Chain, ChainVersion, Conversation, Owner
 from ..models.prompts import message_variable, takes_history
 from .conversations import conversation_data, title_shown
 from .fields import Field, fields
@@ -29,7 +31,8 @@ class Chat:
     """A chain's chat, with a conversation or before its first message. Templates get it as ``chat``.
 
     ``may_send`` is false where the visitor may read what was said, but not run the chain (any more);
-    ``problem`` says why what he sent was refused, and ``given`` keeps it.
+    ``problem`` says why what he sent was refused, and ``given`` keeps it. ``owner`` is a name for whoever
+    looks, under which the script keeps his drafts.
     """
 
     chain: Chain
@@ -40,6 +43,7 @@ class Chat:
     problem: str = ""
     given: Mapping[str, str] = field(default_factory=dict)
     client_id: str = ""
+    owner: str = ""
 
     @property
     def version(self) -> ChainVersion | None:
@@ -92,6 +96,7 @@ class Chat:
             "model": body.get("model", ""),
             "models": body.get("client_models", []),
             "may_send": self.may_send,
+            "owner": self.owner,
             "list": self.show_list,
             "conversation": None if self.conversation is None else str(self.conversation.uuid),
             "data": self.data,
@@ -121,7 +126,16 @@ def chat_of(
         if data is None:
             return None
     may_send = chain.published is not None and chain.may_be_run_by(getattr(request, "user", None))
-    return Chat(chain, conversation, data, may_send, client_id=uuid4().hex, **shown)
+    owner = _name_of(owner_of_request(request))
+    return Chat(chain, conversation, data, may_send, client_id=uuid4().hex, owner=owner, **shown)
+
+
+def _name_of(owner: Owner | None) -> str:
+    """A name that tells one owner of a browser from the next, and nothing else; "" for nobody."""
+    if owner is None or owner.is_system:
+        return ""
+    of_whom = f"visitor:{owner.visitor}" if owner.user_id is None else f"user:{owner.user_id}"
+    return salted_hmac("openrouter_app.pages.chat.owner", of_whom, algorithm="sha256").hexdigest()[:16]
 
 
 def is_chat(version: ChainVersion | None) -> bool:

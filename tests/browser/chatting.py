@@ -126,6 +126,7 @@ class Talk:
         self.conversations: list[Conversation] = []
         self.fields = [MESSAGE]
         self.models: list[str] = []
+        self.owner = "0123456789abcdef"
         self.silent = False
         self.may_send = True
         self.seq: dict[str, int] = {}
@@ -154,6 +155,7 @@ class Talk:
             "model": "openai/gpt-4o-mini",
             "models": self.models,
             "may_send": self.may_send,
+            "owner": self.owner,
             "conversation": conversation and conversation.id,
             "data": data,
             "urls": URLS,

@@ -173,6 +173,22 @@ def test_a_draft_is_kept_for_each_conversation(talk: Talk) -> None:
     expect(talk.field).to_have_value("half a thought")
 
 
+def test_what_one_has_written_is_not_there_for_the_next_in_the_same_tab(talk: Talk) -> None:
+    page = talk.open()
+    talk.send("Never answered")
+    talk.field.fill("half a secret")
+    talk.owner = "fedcba9876543210"
+    page.reload()
+    talk.connected()
+    expect(talk.field).to_have_value("")
+    expect(talk.questions).to_have_count(0)
+    assert len(talk.asked_for("run.start")) == 1
+    talk.owner = "0123456789abcdef"
+    page.reload()
+    expect(talk.field).to_have_value("half a secret")
+    expect(talk.questions).to_have_text(["Never answered"])
+
+
 def test_a_reload_amid_an_answer_goes_on_with_it(talk: Talk) -> None:
     conversation = Conversation()
     conversation.ask("Hello")

@@ -287,6 +287,23 @@ def test_the_list_names_renames_exports_and_deletes(page: Page) -> None:
     expect(page).to_have_url(re.compile("/chains/chat/$"))
 
 
+def test_a_draft_is_gone_after_a_sign_out(page: Page) -> None:
+    page.goto("/admin/login/?next=/chains/chat/")
+    page.locator("[name=username]").fill("demo")
+    page.locator("[name=password]").fill("demo")
+    page.locator("[type=submit]").click()
+    field(page).fill("half a secret")
+    page.reload()
+    expect(field(page)).to_have_value("half a secret")
+    page.goto("/admin/")
+    page.locator("#logout-form button").click()
+    page.goto("/chains/chat/")
+    expect(page.locator("[data-target=connection]")).to_have_attribute("data-status", "ready", timeout=LIMIT)
+    expect(field(page)).to_have_value("")
+    token = "JSON.parse(document.querySelector('[data-config]').textContent).owner"
+    assert re.fullmatch("[0-9a-f]{16}", page.evaluate(token))
+
+
 def test_another_model_answers(page: Page) -> None:
     page.get_by_label("Model").select_option("mistralai/mistral-small")
     ask(page, "Hello")

@@ -52,7 +52,8 @@ export class Chat {
     this.root = root;
     this.config = config;
     this.strings = strings;
-    this.memory = new Memory(`openrouter-chat:${config.chain}:${name}:`);
+    // Whoever uses this tab next finds nothing of what was written before him.
+    this.memory = new Memory(`openrouter-chat:${config.owner ?? ""}:${config.chain}:${name}:`);
     this.connection = new Connection(config.socket, { html: true });
     this.client = new Client(this.connection);
     this.connectionStatus = new ConnectionStatus(this.connection, root, strings);
