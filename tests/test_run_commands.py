@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from io import StringIO
+from types import SimpleNamespace
 from uuid import uuid4
 
 import pytest
@@ -207,6 +208,23 @@ def test_prune_keeps_conversations_in_which_something_is_written():
     Run.objects.filter(pk=run.pk).update(status="waiting", ended=None)
     assert "conversation" not in command("prune", "--days", 90)
     assert Conversation.objects.exists()
+
+
+@pytest.mark.parametrize("keep", [[], ["--keep-rows"]])
+def test_prune_keeps_a_conversation_in_which_something_begins_meanwhile(keep, monkeypatch):
+    talked_in, _run = make_old_conversation()
+    make_old_conversation()
+
+    def begun():
+        if not talked_in.runs.filter(status="queued").exists():
+            make_run("queued", chain=talked_in.chain, conversation=talked_in, visitor=talked_in.visitor)
+        return atomic()
+
+    atomic = openrouter_prune.transaction.atomic
+    monkeypatch.setattr(openrouter_prune, "transaction", SimpleNamespace(atomic=begun))
+    assert "1 conversation was deleted." in command("prune", "--days", 90, *keep)
+    assert list(Conversation.objects.all()) == [talked_in]
+    assert sorted(talked_in.runs.values_list("status", "output")) == [("done", "Old."), ("queued", None)]
 
 
 def test_prune_that_keeps_rows_keeps_what_a_conversation_cost():

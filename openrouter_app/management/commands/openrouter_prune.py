@@ -67,14 +67,20 @@ def _delete_runs(old: Any, keep_rows: bool) -> Iterator[int]:
 
 
 def _delete_conversations(left: Any, keep_rows: bool) -> Iterator[int]:
-    while keys := list(left.order_by("pk").values_list("pk", flat=True)[:BATCH]):
+    last = -1
+    while keys := list(left.filter(pk__gt=last).order_by("pk").values_list("pk", flat=True)[:BATCH]):
+        last = keys[-1]
         with transaction.atomic():
+            # Behind their locks, so that nothing begins in them; then those in which nothing has meanwhile.
+            locked = Conversation.objects.select_for_update().filter(pk__in=keys).order_by("pk")
+            list(locked.values_list("pk", flat=True))
+            still = list(left.filter(pk__in=keys).values_list("pk", flat=True))
             if keep_rows:
-                theirs = Run.objects.filter(conversation__in=keys)
+                theirs = Run.objects.filter(conversation__in=still)
                 _empty(list(theirs.values_list("pk", flat=True)))
                 theirs.update(conversation=None, message=None)
-            Conversation.objects.filter(pk__in=keys).delete()
-        yield len(keys)
+            Conversation.objects.filter(pk__in=still).delete()
+        yield len(still)
 
 
 def _empty(runs: list[int]) -> None:
