@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import re
 
 import pytest
 from django.contrib.auth.models import Permission
@@ -75,6 +76,18 @@ def test_list_takes_a_fixed_number_of_queries(admin_client, django_assert_num_qu
     with django_assert_num_queries(len(queries)):
         response = admin_client.get(LIST)
     assert [row.run_count for row in response.context["cl"].result_list] == [2, 2, 2, 2, 1]
+
+
+def test_runs_are_counted_for_the_rows_of_a_page_alone(admin_client):
+    make_conversation(visitor(), "one", "two")
+    empty = make_conversation(visitor(), title="empty")
+    with CaptureQueriesContext(connection) as queries:
+        response = admin_client.get(LIST)
+    [rows] = [query["sql"] for query in queries if "run_count" in query["sql"]]
+    outside = re.sub(r"\(SELECT .*? GROUP BY [^)]*\)", "", rows)
+    assert "GROUP BY" not in outside
+    assert {row.pk: row.run_count for row in response.context["cl"].result_list}[empty.pk] == 0
+    assert admin_client.get(LIST, {"o": "4"}).status_code == 200
 
 
 def test_nothing_is_added_changed_or_deleted(admin_client):

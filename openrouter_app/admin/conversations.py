@@ -6,14 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin
 from django.contrib.auth import get_user_model
-from django.db.models import Count, QuerySet
+from django.db.models import Count, OuterRef, QuerySet, Subquery
+from django.db.models.functions import Coalesce
 from django.http import HttpRequest
 from django.template.loader import render_to_string
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from ..models import Conversation
+from ..models import Conversation, Run
 from .display import STYLESHEET, is_page_of, owner_name
 
 if TYPE_CHECKING:
@@ -43,8 +44,10 @@ class ConversationAdmin(_ConversationAdmin):
         return ["title", "uuid", "=visitor", f"user__{get_user_model().USERNAME_FIELD}"]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Conversation]:
-        """With how many runs each has."""
-        return super().get_queryset(request).select_related("chain", "user").annotate(run_count=Count("runs"))
+        """With how many runs each has, counted for the rows of the page alone."""
+        runs = Run.objects.filter(conversation=OuterRef("pk")).order_by().values("conversation")
+        count = Coalesce(Subquery(runs.annotate(count=Count("pk")).values("count")), 0)
+        return super().get_queryset(request).select_related("chain", "user").annotate(run_count=count)
 
     @admin.display(description=_("title"), ordering="title")
     def shown_title(self, conversation: Conversation) -> str:
