@@ -10,14 +10,16 @@ import pytest
 from asgiref.sync import sync_to_async
 
 from openrouter_app import runs
-from openrouter_app.conversations.history import estimated_tokens, messages_of_parts
+from openrouter_app.conversations.history import estimated_tokens, history_before, messages_of_parts, path_to
 from openrouter_app.engine import client
 from openrouter_app.engine.messages import AIMessage, HumanMessage, ToolCall, ToolMessage
 from openrouter_app.models import Conversation, Message, Owner, Run
+from openrouter_app.models import ToolCall as ToolCallRow
 from openrouter_app.runs import Refused, Start, watching
 from openrouter_app.testing import Gate
 from tests.factories import make_chain, make_user
 from tests.followers import follow_to_end, until
+from tests.talking import make_conversation, visitor
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -345,6 +347,32 @@ def test_history_of_an_answer_with_tools_leaves_calls_without_a_result_out():
         ToolMessage("A person refused this call: no", "c", True),
         ToolMessage("broken", "e", True),
         AIMessage("Done."),
+    ]
+
+
+def test_history_reads_only_what_it_tells(django_assert_num_queries):
+    made = make_conversation(visitor(), *(f"question {number}" for number in range(6)))
+    question = Message.objects.create(
+        conversation=made, parent=made.head, role="user", input={"message": "now"}
+    )
+    for run in made.runs.all():
+        run.parts.append({"type": "call", "call": "c", "name": "t", "arguments": {}, "status": "done"})
+        run.save(update_fields=["parts"])
+        ToolCallRow.objects.create(run=run, call="c", name="t", arguments="{}", status="done", output=run.pk)
+    shape = path_to(question)
+    assert len(shape) == 13
+    assert all("input" in row.get_deferred_fields() for row in shape)
+    body = {**made.chain.published.body, "history": {"messages": 4}}
+    with django_assert_num_queries(4):
+        told, left_out = history_before(question, body)
+    assert left_out == 8
+    assert [message.content for message in told if isinstance(message, HumanMessage)] == [
+        "question 4",
+        "question 5",
+    ]
+    newest = made.runs.order_by("pk").values_list("pk", flat=True)[4:]
+    assert [message.content for message in told if isinstance(message, ToolMessage)] == [
+        str(pk) for pk in newest
     ]
 
 

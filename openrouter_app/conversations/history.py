@@ -24,10 +24,11 @@ History = tuple[tuple[Message, ...], int]
 
 
 def history_before(question: Row, body: Mapping[str, Any]) -> History:
-    """The messages before this one of a user's, oldest first. Three queries, however long it is."""
+    """The messages before this one of a user's, oldest first. Four queries, however long it is."""
     path = path_to(question)[:-1]
     limits = body.get("history", {})
     kept = path[max(len(path) - limits.get("messages", DEFAULT_MESSAGES), 0) :]
+    _load_input(kept)
     spoken = _spoken(kept, message_variable(body))
     left = limits.get("tokens", DEFAULT_TOKENS)
     first = len(spoken)
@@ -40,10 +41,8 @@ def history_before(question: Row, body: Mapping[str, Any]) -> History:
 
 
 def path_to(message: Row) -> list[Row]:
-    """The messages from the beginning of the conversation to this one."""
-    rows = Row.objects.filter(conversation_id=message.conversation_id).only(
-        "pk", "parent_id", "role", "input"
-    )
+    """The messages from the beginning of the conversation to this one, without what they say."""
+    rows = Row.objects.filter(conversation_id=message.conversation_id).only("pk", "parent_id", "role")
     known = {row.pk: row for row in rows}
     path = []
     at: int | None = message.pk
@@ -51,6 +50,14 @@ def path_to(message: Row) -> list[Row]:
         path.append(row)
         at = row.parent_id
     return path[::-1]
+
+
+def _load_input(rows: Sequence[Row]) -> None:
+    """What these say, in one query."""
+    said = [row.pk for row in rows if row.role == Row.Role.USER]
+    inputs = dict(Row.objects.filter(pk__in=said).values_list("pk", "input"))
+    for row in rows:
+        row.input = inputs.get(row.pk)
 
 
 def estimated_tokens(messages: Iterable[Message]) -> int:
@@ -74,20 +81,17 @@ def _spoken(rows: Sequence[Row], variable: str) -> list[list[Message]]:
             "pk", "message_id", "parts"
         )
     }
-    results = {
-        (run, call): output
-        for run, call, output in ToolCallRow.objects.filter(
-            run__message__in=answers, status=ToolCallRow.Status.DONE
-        ).values_list("run_id", "call", "output")
-    }
+    results: dict[int, dict[str, Any]] = {}
+    done = ToolCallRow.objects.filter(run__message__in=answers, status=ToolCallRow.Status.DONE)
+    for run, call, output in done.values_list("run_id", "call", "output"):
+        results.setdefault(run, {})[call] = output
     spoken: list[list[Message]] = []
     for row in rows:
         if row.role == Row.Role.USER:
             spoken.append([HumanMessage(text_of_input(row.input, variable))])
             continue
         run, parts = runs.get(row.pk, (0, []))
-        mine = {call: output for (of, call), output in results.items() if of == run}
-        spoken.append(messages_of_parts(parts, mine))
+        spoken.append(messages_of_parts(parts, results.get(run, {})))
     return spoken
 
 
