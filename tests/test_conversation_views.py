@@ -10,6 +10,7 @@ from django.test import AsyncClient, Client
 from django.urls import reverse
 from django.utils import timezone
 
+from openrouter_app.conversations.listing import Page, page_of
 from openrouter_app.models import Chain, Conversation, Message, Owner, Run, RunEvent
 
 from .factories import make_user
@@ -77,6 +78,12 @@ def test_anonymous_visitor_keeps_his_for_the_session():
     assert listed(browser_of(visitor(1))) == ["hi"]
     assert listed(browser_of(visitor(2))) == []
     assert listed(Client()) == []
+
+
+def test_nobodys_list_is_empty_and_asks_for_nothing(django_assert_num_queries):
+    make_conversation(visitor(1), "hi")
+    with django_assert_num_queries(0):
+        assert page_of(None, query="hi") == Page([], more=False)
 
 
 def test_looking_around_makes_no_visitor_id():

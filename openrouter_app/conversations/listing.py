@@ -43,8 +43,13 @@ class Page:
     more: bool
 
 
-def page_of(owner: Owner, *, query: str = "", chain: str = "", number: int = 1) -> Page:
-    """A page of the owner's conversations, from 1; with ``query`` those in which each of its words stands."""
+def page_of(owner: Owner | None, *, query: str = "", chain: str = "", number: int = 1) -> Page:
+    """A page of the owner's conversations, from 1; with ``query`` those in which each of its words stands.
+
+    Nobody has none.
+    """
+    if owner is None:
+        return Page([], more=False)
     found = Conversation.objects.for_owner(owner).select_related("chain").order_by("-updated", "-pk")
     unfinished = Run.objects.filter(conversation=OuterRef("pk"), status__in=Run.UNFINISHED)
     found = found.annotate(is_running=Exists(unfinished.order_by()))

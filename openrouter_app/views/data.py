@@ -10,7 +10,7 @@ from django.views.decorators.http import require_safe
 from ..conversations import exporting, listing
 from ..conversations.threads import tree_of
 from ..identity import owner_of_request
-from ..models import Conversation, Owner
+from ..models import Conversation
 from ..pages.conversations import conversation_data as data_of
 from ..pages.conversations import messages_of, row_of
 from .showing import list_query
@@ -22,8 +22,7 @@ from .visitors import message_in, mine, missing
 def conversation_list(request: HttpRequest) -> JsonResponse:
     """The visitor's conversations, a page of them: ``?q=``, ``?chain=``, ``?page=`` from 1."""
     query, slug, number = list_query(request)
-    owner = owner_of_request(request) or Owner.system()
-    found = listing.page_of(owner, query=query, chain=slug, number=number)
+    found = listing.page_of(owner_of_request(request), query=query, chain=slug, number=number)
     return JsonResponse({"conversations": [row_of(listed) for listed in found.rows], "more": found.more})
 
 

@@ -57,8 +57,7 @@ def conversation(request: HttpRequest, conversation: str) -> HttpResponse:
 def conversations(request: HttpRequest) -> HttpResponse:
     """The visitor's conversations, searched by ``?q=``, of one chain by ``?chain=``."""
     query, slug, number = list_query(request)
-    owner = owner_of_request(request)
-    found = listing.page_of(owner or Owner.system(), query=query, chain=slug, number=number)
+    found = listing.page_of(owner_of_request(request), query=query, chain=slug, number=number)
     rows = [(listed, row_of(listed)) for listed in found.rows]
     context = {"rows": rows, "more": found.more, "number": number, "query": query, "chain_slug": slug}
     return page(request, "conversations", context)
