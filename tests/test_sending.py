@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from asgiref.sync import iscoroutinefunction
+from django.db import connections
 from django.test import AsyncClient
 from django.urls import reverse
 
@@ -12,6 +14,7 @@ from openrouter_app import background, runs, tool_handlers
 from openrouter_app.database import in_database_thread as make
 from openrouter_app.engine import client as engine_client
 from openrouter_app.models import Chain, Conversation, Message, Run, ToolSpec
+from openrouter_app.urls import urlpatterns
 from openrouter_app.views import sending
 
 from .factories import make_chain, make_user
@@ -92,6 +95,34 @@ def test_form_sent_twice_is_one_message_and_changed_it_is_another(site):
     assert Conversation.objects.count() == 1
     send(client, message="hi there", client_id="f1")
     assert Conversation.objects.count() == 2
+
+
+def test_another_model_chosen_makes_it_another_message(site):
+    make_chat("choice", client_models=["a/c"])
+    site.reply("one")
+    site.reply("two")
+    client = browser_of(visitor())
+    send(client, "choice", message="hi", client_id="f1")
+    send(client, "choice", message="hi", client_id="f1", model="a/c")
+    assert [request.json["model"] for request in site.requests] == ["a/b", "a/c"]
+
+
+@pytest.mark.parametrize("pattern", urlpatterns, ids=lambda pattern: pattern.name)
+def test_view_that_waits_is_in_no_transaction_of_the_sites(pattern):
+    if iscoroutinefunction(pattern.callback):
+        assert pattern.callback._non_atomic_requests == {"default"}
+
+
+def test_site_with_a_transaction_for_each_request_gets_its_answer(site, monkeypatch):
+    monkeypatch.setitem(connections.settings["default"], "ATOMIC_REQUESTS", True)
+    site.reply("fine")
+    client = browser_of(visitor())
+    response = send(client, message="hi")
+    assert "fine" in client.get(response["Location"]).content.decode()
+    assert decide(client, Run.objects.get(), JSON, approve="true").status_code in (404, 409)
+    made = Conversation.objects.get()
+    client.post(reverse("openrouter_app:conversation-delete", args=[made.uuid]))
+    assert not Conversation.objects.exists()
 
 
 @pytest.mark.parametrize(
@@ -239,6 +270,7 @@ def asking(site, monkeypatch):
     schema = {"type": "object", "properties": {"cake": {"type": "string"}}, "required": ["cake"]}
     tool = ToolSpec.objects.create(name="bake", schema=schema, handler="bake", approval="owner")
     make_chat("baker", tools=(tool,))
+    make_chain("once", tools=(tool,))
     site.call("bake", {"cake": "cheese"}, id="c1")
     return site
 
@@ -288,6 +320,31 @@ def test_second_decision_and_none_at_all_are_refused_with_a_sentence(asking):
     assert (other.status_code, other.json()["error"]["code"]) == (409, "decided")
     html = decide(client, run, approve="false").content.decode()
     assert "This call has been decided already." in html
+
+
+def test_answer_outside_a_conversation_is_there_after_the_decision(asking):
+    asking.reply("It is baked.")
+    client = browser_of(visitor())
+    assert decides(send(client, "once", text="bake me something"))
+    run = Run.objects.get()
+    refused = decide(client, run, approve="perhaps")
+    assert (refused.status_code, decides(refused)) == (400, True)
+    assert "Say whether the call may run or not." in refused.content.decode()
+    response = decide(client, run, approve="true")
+    assert response.status_code == 200
+    html = response.content.decode()
+    assert "It is baked." in html
+    assert "bake me something" in html
+    again = decide(client, run, approve="false")
+    assert again.status_code == 409
+    html = again.content.decode()
+    assert "This call has been decided already." in html
+    assert "It is baked." in html
+
+
+def decides(response):
+    """Whether the page asks for a decision."""
+    return reverse("openrouter_app:decide", args=[Run.objects.get().uuid]) in response.content.decode()
 
 
 def test_a3_decision_of_somebody_else_is_none(asking):

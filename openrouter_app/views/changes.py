@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from asgiref.sync import sync_to_async
+from django.db import transaction
 from django.http import HttpRequest, HttpResponseBase, HttpResponseRedirect, JsonResponse
 from django.urls import reverse
 from django.utils.http import url_has_allowed_host_and_scheme
@@ -48,6 +49,7 @@ def conversation_head(request: HttpRequest, conversation: str) -> HttpResponseBa
     return back(request, found)
 
 
+@transaction.non_atomic_requests
 @require_POST
 @never_cache
 async def conversation_delete(request: HttpRequest, conversation: str) -> HttpResponseBase:

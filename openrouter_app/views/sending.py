@@ -17,6 +17,7 @@ import msgspec
 from asgiref.sync import sync_to_async
 from django.contrib.auth.views import redirect_to_login
 from django.core.handlers.asgi import ASGIRequest
+from django.db import transaction
 from django.http import HttpRequest, HttpResponseBase, HttpResponseRedirect, JsonResponse
 from django.urls import reverse
 from django.utils.translation import gettext as _
@@ -54,6 +55,7 @@ class _Message(msgspec.Struct, frozen=True):
     start: Start
 
 
+@transaction.non_atomic_requests
 @require_POST
 @never_cache
 async def send(request: HttpRequest, slug: str) -> HttpResponseBase:
@@ -68,6 +70,7 @@ async def send(request: HttpRequest, slug: str) -> HttpResponseBase:
     return await sync_to_async(_answered)(request, message, run)
 
 
+@transaction.non_atomic_requests
 @require_POST
 @never_cache
 async def decide(request: HttpRequest, run: str) -> HttpResponseBase:
@@ -91,7 +94,7 @@ async def decide(request: HttpRequest, run: str) -> HttpResponseBase:
         return await sync_to_async(_undecided)(request, owner, uuid, error)
     if wants_json(request):
         return JsonResponse({"run": str(uuid)})
-    return HttpResponseRedirect(await sync_to_async(_page_of)(owner, uuid))
+    return await sync_to_async(_page_of)(request, owner, uuid)
 
 
 def _lasting(
@@ -177,10 +180,12 @@ def input_of(request: HttpRequest) -> dict[str, str]:
 
 
 def _client_id(request: HttpRequest, given: dict[str, str]) -> str | None:
-    """The form's own id and what was written into it: sent twice it is one message, changed it is another."""
+    """For the form and what is written and chosen in it: sent twice it is one message, changed it is another."""
     if not (own := request.POST.get("client_id")):
         return None
-    said = msgspec.json.encode([own, request.POST.get("parent"), sorted(given.items())])
+    said = msgspec.json.encode(
+        [own, request.POST.get("parent"), request.POST.get("model"), sorted(given.items())]
+    )
     return hashlib.sha256(said).hexdigest()[:64]
 
 
@@ -205,36 +210,44 @@ def _again(request: HttpRequest, message: _Message, error: Refused) -> HttpRespo
 
 
 def _answered(request: HttpRequest, message: _Message, run: UUID) -> HttpResponseBase:
-    row = Run.objects.for_owner(message.start.owner).select_related("conversation").filter(uuid=run).first()
-    if row is None:
-        raise missing()  # deleted while it was answered
+    row = _row(message.start.owner, run)
     if wants_json(request):
         conversation = None if row.conversation is None else str(row.conversation.uuid)
         return JsonResponse({"run": str(run), "conversation": conversation})
     if row.conversation is not None:
         return HttpResponseRedirect(_conversation_url(row.conversation.uuid))
-    context = form_context(message.chain, message.start.owner, message.start.input)
-    return page(request, "chain", {**context, "answer": answer_of(row)})
+    return _alone(request, message.start.owner, row)
 
 
 def _undecided(request: HttpRequest, owner: Owner, run: UUID, error: Refused) -> HttpResponseBase:
-    row = Run.objects.for_owner(owner).select_related("conversation").filter(uuid=run).first()
-    if row is None or row.conversation is None:
-        raise missing()
+    row, status = _row(owner, run), STATUS.get(error.code, 400)
+    if row.conversation is None:
+        return _alone(request, owner, row, status=status, problem=error.message)
     found = mine(request, str(row.conversation.uuid))
-    return chat_page(request, found.chain, found, status=STATUS.get(error.code, 400), problem=error.message)
+    return chat_page(request, found.chain, found, status=status, problem=error.message)
 
 
-def _page_of(owner: Owner, run: UUID) -> str:
-    found = (
-        Run.objects.for_owner(owner).filter(uuid=run).values_list("conversation__uuid", "chain__slug").first()
-    )
-    if found is None:
+def _page_of(request: HttpRequest, owner: Owner, run: UUID) -> HttpResponseBase:
+    row = _row(owner, run)
+    if row.conversation is None:
+        return _alone(request, owner, row)
+    return HttpResponseRedirect(_conversation_url(row.conversation.uuid))
+
+
+def _row(owner: Owner, run: UUID) -> Run:
+    """The owner's run. Raises Http404 where it was deleted meanwhile."""
+    rows = Run.objects.for_owner(owner).select_related("conversation", "chain__prompt")
+    if (row := rows.filter(uuid=run).first()) is None:
         raise missing()
-    conversation, slug = found
-    if conversation is None:
-        return reverse("openrouter_app:chain", args=[slug])
-    return _conversation_url(conversation)
+    return row
+
+
+def _alone(
+    request: HttpRequest, owner: Owner, row: Run, *, status: int = 200, **shown: str
+) -> HttpResponseBase:
+    """An answer that stands in no conversation, on its chain's page: no other address has it."""
+    context = form_context(row.chain, owner, row.input)
+    return page(request, "chain", {**context, **shown, "answer": answer_of(row)}, status)
 
 
 def _conversation_url(conversation: UUID) -> str:
