@@ -180,7 +180,7 @@ def input_of(request: HttpRequest) -> dict[str, str]:
 
 
 def _client_id(request: HttpRequest, given: dict[str, str]) -> str | None:
-    """For the form and what is written and chosen in it: sent twice it is one message, changed it is another."""
+    """For the form and what stands in it: sent twice it is one message, changed it is another."""
     if not (own := request.POST.get("client_id")):
         return None
     said = msgspec.json.encode(
