@@ -143,9 +143,46 @@ def test_a_message_that_waits_is_not_sent_after_a_failure(talk: Talk, conversati
     talk.tell({"type": "failed", "code": "timeout", "message": "Too slow.", "retryable": True})
     expect(page.get_by_text("Not sent, because")).to_be_visible()
     assert len(talk.asked_for("run.start")) == 1
+    conversation.ask("First")
+    conversation.answer(status="failed", error={"code": "timeout", "message": "Too slow."})
+    page.reload()
+    talk.connected()
+    expect(page.get_by_text("Not sent, because")).to_be_visible()
+    page.get_by_role("link", name="New chat").click()
+    expect(page.get_by_text("Not sent, because")).to_be_hidden()
+    page.go_back()
+    expect(page.get_by_text("Not sent, because")).to_be_visible()
+    page.wait_for_timeout(100)
+    assert len(talk.asked_for("run.start")) == 1
     page.get_by_role("button", name="Take it back").click()
     expect(talk.field).to_have_value("Second")
     expect(talk.field).to_be_focused()
+
+
+@pytest.mark.parametrize("status", ["done", "failed"])
+def test_a_message_that_waits_in_another_conversation_is_not_forgotten(
+    talk: Talk, conversation: Conversation, status: str
+) -> None:
+    page = talk.open(conversation)
+    talk.send("First")
+    talk.accept()
+    talk.field.fill("Second")
+    page.keyboard.press("Enter")
+    page.get_by_role("link", name="New chat").click()
+    row = page.get_by_role("link", name="Order 1041 (your message waits here to be sent)")
+    expect(row).to_be_visible()
+    conversation.ask("First")
+    conversation.answer(said("One"), status=status, error={"code": "timeout", "message": "Too slow."})
+    row.click()
+    if status == "failed":
+        expect(page.get_by_text("Not sent, because")).to_be_visible()
+        assert len(talk.asked_for("run.start")) == 1
+        page.get_by_role("button", name="Send it now").click()
+    talk.wait_for(lambda: len(talk.asked_for("run.start")) == 2)
+    second = talk.asked_for("run.start")[1]
+    assert (second["conversation"], second["input"]) == (conversation.id, {"message": "Second"})
+    expect(row).to_have_count(0)
+    expect(page.get_by_role("link", name="Order 1041")).to_be_visible()
 
 
 def test_what_another_tab_has_asked_first_is_waited_for(talk: Talk, conversation: Conversation) -> None:

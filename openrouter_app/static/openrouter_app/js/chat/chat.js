@@ -64,7 +64,7 @@ export class Chat {
     this.composer = new Composer(this.shell.target("form"), config, this.memory, strings);
     this.end = new EndKeeper(this.shell.target("viewport"), this.thread.host, this.shell.target("jump"));
     const list = this.shell.target("list");
-    this.list = list ? new ConversationList(list, this.api, config.chain, strings) : null;
+    this.list = list ? new ConversationList(list, this.api, this.composer, config.chain, strings) : null;
     this.actions = new Versions(this);
   }
 
@@ -102,6 +102,7 @@ export class Chat {
     this.composer[verb]("send", this.#send);
     this.composer[verb]("stop", this.#stop);
     this.composer[verb]("release", this.#release);
+    this.composer[verb]("held", this.#held);
     this.shell[verb]("stop", this.#stop);
     this.shell[verb]("route", this.#route);
     this.shell[verb]("suggest", this.#suggest);
@@ -152,7 +153,7 @@ export class Chat {
   #resume() {
     const kept = this.memory.read(this.#pendingKey);
     if (kept) this.start(kept);
-    else if (this.composer.held && !this.busy) this.#release();
+    else this.#releaseIfFine();
   }
 
   get #pendingKey() {
@@ -250,11 +251,19 @@ export class Chat {
     if (!run.final) return;
     this.composer.forgive(); // "wait for its end"
     this.list?.refresh();
-    if (!this.composer.held) return;
-    const isFine = run.state.status === "done" || run.state.status === "stopped";
-    if (isFine) this.#release();
-    else this.composer.hold(this.composer.held, this.strings.text("held.failed"));
+    this.#releaseIfFine();
   }
+
+  /** What waits goes by itself, unless it has been said that it does not. */
+  #releaseIfFine() {
+    const { busy, composer, run, strings } = this;
+    if (!composer.held || composer.problem || busy) return;
+    const isFine = !run || run.state.status === "done" || run.state.status === "stopped";
+    if (isFine) this.#release();
+    else composer.hold(composer.held, strings.text("held.failed"));
+  }
+
+  #held = () => this.list?.refresh();
 
   // What the visitor does
 

@@ -2,7 +2,8 @@
  * Where a message is written: the field, the chain's further fields, the model, the buttons, and
  * the one message that waits for an answer to end.
  *
- * Events: `send` {input, options}, `stop`, `release` (the held message is to go now).
+ * Events: `send` {input, options}, `stop`, `release` (the held message is to go now), `held` (there
+ * is one, or none any more).
  *
  * @typedef {{input: Record<string, string>, options?: Record<string, string>}} Held
  */
@@ -24,6 +25,8 @@ export function isSubmit(event) {
 export class Composer extends EventTarget {
   /** @type {Held | null} a message that waits */
   held = null;
+  /** @type {string | undefined} why that is not sent by itself */
+  problem = undefined;
   #draftKey = "draft";
 
   /**
@@ -87,18 +90,25 @@ export class Composer extends EventTarget {
     this.message.value = this.memory.read(this.#draftKey) ?? "";
     this.#fit(this.message);
     this.forgive();
-    this.hold(this.memory.read(this.#heldKey) ?? null);
+    const { held = null, problem } = this.memory.read(this.#heldKey) ?? {};
+    this.hold(held, problem);
   }
 
   /** The new conversation has a name now; what was written meanwhile belongs to it. */
   /** @param {string} conversation */
   rename(conversation) {
-    const { held } = this;
+    const { held, problem } = this;
     this.memory.write(this.#draftKey, undefined);
     this.memory.write(this.#heldKey, undefined);
     this.#draftKey = `draft:${conversation}`;
     this.#keepDraft();
-    this.hold(held);
+    this.hold(held, problem);
+  }
+
+  /** Whether a message waits in this conversation, which need not be the one that is open. */
+  /** @param {string} conversation */
+  waitsIn(conversation) {
+    return this.memory.read(`held:${conversation}`) !== undefined;
   }
 
   get #heldKey() {
@@ -146,8 +156,11 @@ export class Composer extends EventTarget {
    * @param {string} [problem] why it is not sent by itself
    */
   hold(held, problem) {
+    const isNews = (held === null) !== (this.held === null);
     this.held = held;
-    this.memory.write(this.#heldKey, held ?? undefined);
+    this.problem = held ? problem : undefined;
+    this.memory.write(this.#heldKey, held ? { held, problem } : undefined);
+    if (isNews) this.#tell("held");
     this.waiting.hidden = held === null;
     this.waiting.replaceChildren();
     if (held === null) return;

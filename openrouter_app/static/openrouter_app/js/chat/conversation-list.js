@@ -26,13 +26,15 @@ export class ConversationList extends EventTarget {
   /**
    * @param {HTMLElement} root
    * @param {import("./api.js").Api} api
+   * @param {{waitsIn: (conversation: string) => boolean}} composer
    * @param {string} chain
    * @param {import("../strings.js").Strings} strings
    */
-  constructor(root, api, chain, strings) {
+  constructor(root, api, composer, chain, strings) {
     super();
     this.root = root;
     this.api = api;
+    this.composer = composer;
     this.chain = chain;
     this.strings = strings;
     this.list = this.#target("conversations");
@@ -115,7 +117,8 @@ export class ConversationList extends EventTarget {
   /** What is said of it already stays the same element: somebody may be about to press it. */
   /** @param {any} conversation @returns {HTMLElement} */
   #rowOf(conversation) {
-    const told = JSON.stringify([conversation.title, conversation.running]);
+    const waits = this.composer.waitsIn(conversation.conversation);
+    const told = JSON.stringify([conversation.title, conversation.running, waits]);
     const known = this.#rows.get(conversation.conversation);
     if (known && known.told === told && known.row.isConnected) return known.row;
     const row = this.#item(conversation);
@@ -155,7 +158,11 @@ export class ConversationList extends EventTarget {
       const running = element("span", { class: "openrouter-hidden" }, ` (${strings.text("list.running")})`);
       link.append(running);
     }
+    const waits = this.composer.waitsIn(id);
+    if (waits) link.append(element("span", { class: "openrouter-hidden" }, ` (${strings.text("list.held")})`));
+    if (waits) link.title = `${title} (${strings.text("list.held")})`;
     const row = element("li", { class: conversation.running === true ? "is-running" : "" });
+    row.classList.toggle("is-held", waits);
     const more = iconButton("more", strings.text("list.more", { title }), () => this.#toggle(row, more, id, title));
     more.setAttribute("aria-expanded", "false");
     row.append(element("div", { class: "openrouter-list__row" }, link, more));
