@@ -51,8 +51,10 @@ def test_message_is_answered_and_the_page_comes_with_it(site):
     client = browser_of(visitor())
     response = send(client, **{"input.message": "Why is it blue?", "client_id": "f1"})
     made = Conversation.objects.get()
-    assert response["Location"] == reverse("openrouter_app:conversation", args=[made.uuid])
+    anchor = f"message-{made.head.uuid}"
+    assert response["Location"] == reverse("openrouter_app:conversation", args=[made.uuid]) + f"#{anchor}"
     html = client.get(response["Location"]).content.decode()
+    assert f'id="{anchor}"' in html
     assert "Why is it blue?" in html
     assert "Because of Rayleigh." in html
     assert made.title == "Why is it blue?"
@@ -154,7 +156,9 @@ def test_second_message_while_an_answer_is_written_is_refused_and_kept(site, set
     say(made, "two", status="waiting")
     response = send(browser_of(owner), conversation=made.uuid, message="keep this text")
     assert response.status_code == 409
-    assert "keep this text" in response.content.decode()
+    html = response.content.decode()
+    assert "keep this text" in html
+    assert " required autofocus " in html  # where the page opens, below what was said
     assert Run.objects.count() == 2
 
 
@@ -290,7 +294,8 @@ def test_approval_by_a_form_lets_the_answer_go_on(asking):
     assert f'action="{reverse("openrouter_app:decide", args=[run.uuid])}"' in html
     response = decide(client, run, approve="true")
     run.refresh_from_db()
-    assert response["Location"] == reverse("openrouter_app:conversation", args=[run.conversation.uuid])
+    page = reverse("openrouter_app:conversation", args=[run.conversation.uuid])
+    assert response["Location"] == f"{page}#message-{run.message.uuid}"
     assert (run.status, run.output) == ("done", "It is baked.")
     assert "It is baked." in client.get(response["Location"]).content.decode()
 

@@ -215,7 +215,7 @@ def _answered(request: HttpRequest, message: _Message, run: UUID) -> HttpRespons
         conversation = None if row.conversation is None else str(row.conversation.uuid)
         return JsonResponse({"run": str(run), "conversation": conversation})
     if row.conversation is not None:
-        return HttpResponseRedirect(_conversation_url(row.conversation.uuid))
+        return HttpResponseRedirect(_address_of(row, row.conversation))
     return _alone(request, message.start.owner, row)
 
 
@@ -231,12 +231,12 @@ def _page_of(request: HttpRequest, owner: Owner, run: UUID) -> HttpResponseBase:
     row = _row(owner, run)
     if row.conversation is None:
         return _alone(request, owner, row)
-    return HttpResponseRedirect(_conversation_url(row.conversation.uuid))
+    return HttpResponseRedirect(_address_of(row, row.conversation))
 
 
 def _row(owner: Owner, run: UUID) -> Run:
     """The owner's run. Raises Http404 where it was deleted meanwhile."""
-    rows = Run.objects.for_owner(owner).select_related("conversation", "chain__prompt")
+    rows = Run.objects.for_owner(owner).select_related("conversation", "message", "chain__prompt")
     if (row := rows.filter(uuid=run).first()) is None:
         raise missing()
     return row
@@ -250,5 +250,7 @@ def _alone(
     return page(request, "chain", {**context, **shown, "answer": answer_of(row)}, status)
 
 
-def _conversation_url(conversation: UUID) -> str:
-    return reverse("openrouter_app:conversation", args=[conversation])
+def _address_of(row: Run, conversation: Conversation) -> str:
+    """Where the conversation's page shows this answer."""
+    place = "" if row.message is None else f"#message-{row.message.uuid}"
+    return reverse("openrouter_app:conversation", args=[conversation.uuid]) + place

@@ -318,7 +318,9 @@ def test_without_a_script_an_answer_comes(browser: Browser, demo: str) -> None:
         page.goto("/chains/chat/")
         page.get_by_role("textbox", name="Message").fill("Which orders of Ada are there?")
         page.get_by_role("button", name="Send").click()
-        expect(page).to_have_url(re.compile(r"/conversations/[0-9a-f-]{36}/$"), timeout=LIMIT)
+        expect(page).to_have_url(
+            re.compile(r"/conversations/[0-9a-f-]{36}/#message-[0-9a-f-]{36}$"), timeout=LIMIT
+        )
         expect(page.locator(".openrouter-question__text")).to_have_text(["Which orders of Ada are there?"])
         expect(page.locator(".openrouter-card__name")).to_have_text("find_orders")
         expect(page.locator(".openrouter-markdown").first).to_be_visible()
