@@ -48,6 +48,7 @@ class RunConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         self.followed: dict[UUID, asyncio.Task[None]] = {}
         self.watched: dict[UUID, asyncio.Task[None]] = {}
         self.started: set[UUID] = set()
+        self.starting = asyncio.Lock()
         asked = parse_qs(self.scope.get("query_string", b"").decode("latin-1"))
         self.wants_html = asked.get("html") == ["1"]
         try:
@@ -148,24 +149,24 @@ class RunConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         conversation = _conversation_of(frame)
         parent = _id_of(frame.parent) if isinstance(frame.parent, str) else frame.parent
         self._check_room()
-        run = await runs.start(
-            Start(
-                owner=self.owner,
-                chain=frame.chain,
-                input=frame.input,
-                client_id=frame.id,
-                version=frame.version,
-                options=frame.options,
-                origin=Run.Origin.WEBSOCKET,
-                conversation=conversation,
-                parent=parent,
-            )
+        start = Start(
+            owner=self.owner,
+            chain=frame.chain,
+            input=frame.input,
+            client_id=frame.id,
+            version=frame.version,
+            options=frame.options,
+            origin=Run.Origin.WEBSOCKET,
+            conversation=conversation,
+            parent=parent,
         )
-        self.started.add(run)
-        if conversation is not None:
-            conversation = await runs.conversation_of(run)
-        await self._send(protocol.RunAccepted(frame.id, run, conversation))
-        self._follow(run)
+        async with self.starting:  # what is said of its conversation comes after it was accepted
+            run = await runs.start(start)
+            self.started.add(run)
+            if conversation is not None:
+                conversation = await runs.conversation_of(run)
+            await self._send(protocol.RunAccepted(frame.id, run, conversation))
+            self._follow(run)
 
     async def _follow_frame(self, frame: protocol.RunFollow) -> None:
         if frame.conversation is not None:
@@ -242,10 +243,11 @@ class RunConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
     async def _send_places(self, conversation: UUID) -> None:
         async with aclosing(runs.follow_conversation(self.owner, conversation)) as places:
             async for place in places:
-                await self._send(protocol.Conversation(place.conversation, place.head, place.run))
-                if place.run is not None and place.run not in self.followed:
-                    self._check_room()
-                    self._follow(place.run)
+                async with self.starting:
+                    await self._send(protocol.Conversation(place.conversation, place.head, place.run))
+                    if place.run is not None and place.run not in self.followed:
+                        self._check_room()
+                        self._follow(place.run)
 
     async def _pass_on(self, run: UUID) -> None:
         """Send what happens to a run until it has ended, or nobody wants to know."""

@@ -484,6 +484,44 @@ async def test_a6_a_socket_watches_so_many_conversations_and_no_more(provider, s
         assert (await sock.until("conversation"))["conversation"] == conversations[2]
 
 
+async def test_invariant_4_a_start_in_a_watched_conversation_is_accepted_before_anything_is_said_of_it(
+    provider,
+):
+    await make(make_acting_chat)()
+    provider.reply("ok")
+    async with connected() as sock:
+        accepted = await says(sock)
+        await sock.watch(accepted["run"])
+        await sock.send_frame("run.follow", conversation=accepted["conversation"])
+        await sock.until("conversation")
+        for number in range(5):
+            provider.reply("ok")
+            await sock.send_frame(
+                "run.start",
+                id=f"again {number}",
+                chain="chat",
+                input={"message": "again"},
+                conversation=accepted["conversation"],
+            )
+            seen: list[dict[str, Any]] = []
+            while not ({"conversation", "last"} <= {frame["type"] for frame in seen if frame["run"] is None}):
+                frame = await sock.frame()
+                if frame.get("run") != accepted["run"]:  # the one before may still be told of
+                    seen.append(frame)
+                if _is_last(frame) and frame["run"] != accepted["run"]:
+                    seen.append({"type": "last", "run": None})
+            accepted, *others = (frame for frame in seen if frame["run"] is not None)
+            assert accepted["type"] == "run.accepted"
+            assert [frame["type"] for frame in others].count("run.snapshot") == 1
+
+
+def _is_last(frame: dict[str, Any]) -> bool:
+    """Whether a run has ended with this frame."""
+    if frame["type"] == "run.snapshot":
+        return frame["state"]["status"] == "done"
+    return frame["type"] == "run.events" and frame["events"][-1]["type"] == "finished"
+
+
 async def test_a6_frames_that_nobody_gets_to_are_not_piled_up(monkeypatch):
     monkeypatch.setattr(sockets, "FRAMES_A_SECOND", 10_000.0)
     never = asyncio.Event()
