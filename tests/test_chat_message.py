@@ -205,6 +205,13 @@ def test_cost_has_three_digits_that_say_something(cost, shown):
     assert [fact.text for fact in messages.facts({"usage": {"cost": cost}})] == [shown]
 
 
+@pytest.mark.parametrize(
+    ("ms", "shown"), [(12, "0 s"), (2000, "2 s"), (2345, "2.3 s"), (12_345, "12 s"), (1_234_567, "1,235 s")]
+)
+def test_time_is_as_long_as_it_says_something(ms, shown):
+    assert [fact.text for fact in messages.facts({"usage": {"ms": ms}})] == [shown]
+
+
 def test_other_versions_of_a_message_are_linked(ada):
     made = make_conversation(ada, "hi")
     question = Message.objects.get(role="user")

@@ -91,7 +91,7 @@ def _facts(state: Any) -> Iterator[tuple[str, str, str]]:
         text = _("about {cost}").replace("{cost}", cost) if usage.get("estimated") is True else cost
         yield "cost", _("Cost"), text
     if _is_count(ms := usage.get("ms")):
-        seconds = number_format(Decimal(ms) / 1000, decimal_pos=1 if ms < 10_000 else 0)
+        seconds = _shortest(round(Decimal(ms) / 1000, 1 if ms < 10_000 else 0))
         yield "time", _("Time"), _("{seconds} s").replace("{seconds}", seconds)
     if _is_count(version):
         yield "version", _("Version of the chain"), _("version {version}").replace("{version}", str(version))
@@ -105,8 +105,12 @@ def _dollars(cost: Any) -> str:
         return ""
     if amount is None or not amount.is_finite():
         return ""
-    shown = format(Decimal(f"{amount:.2e}").normalize(), "f")
-    return _("${amount}").replace("{amount}", number_format(Decimal(shown), force_grouping=True))
+    return _("${amount}").replace("{amount}", _shortest(Decimal(f"{amount:.2e}")))
+
+
+def _shortest(number: Decimal) -> str:
+    """Without zeros that say nothing."""
+    return number_format(Decimal(format(number.normalize(), "f")), force_grouping=True)
 
 
 def _is_count(value: Any) -> TypeGuard[int]:

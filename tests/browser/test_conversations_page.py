@@ -50,7 +50,7 @@ def test_everything_works_without_a_script(browser: Browser, site: Any, openrout
     page.goto("/chains/chat/")
     page.get_by_role("textbox", name="Message").fill("Why is it blue?")
     page.get_by_role("button", name="Send").click()
-    expect(page).to_have_url(re.compile(r"/conversations/[0-9a-f-]{36}/$"))
+    expect(page).to_have_url(re.compile(r"/conversations/[0-9a-f-]{36}/#message-[0-9a-f-]{36}$"))
     expect(page.locator("strong")).to_have_text("Rayleigh")
     page.get_by_role("textbox", name="Message").fill("Really?")
     page.get_by_role("button", name="Send").click()
