@@ -12,7 +12,7 @@ from .chatting import DONE, Conversation, Talk, ident, said, talking, text
 
 pytestmark = pytest.mark.browser
 
-CODE = '<pre><code class="language-python">print("hello")\n</code></pre>'
+CODE = '<pre tabindex="0" dir="ltr" data-language="python"><code>print("hello")\n</code></pre>'
 CALL = {
     "type": "call",
     "call": "a",
@@ -174,6 +174,11 @@ def test_right_to_left_turns_the_whole_page(talk: Talk) -> None:
     assert middle(".openrouter-list") > 900
     assert middle(".openrouter-question__bubble") < middle(".openrouter-thread")
     assert middle("[data-target=send]") < middle("[data-target=form]")
+    code = page.locator("pre[data-language]").bounding_box()
+    copy = page.locator(".openrouter-code > button").bounding_box()
+    assert code is not None
+    assert copy is not None
+    assert copy["x"] > code["x"] + code["width"] / 2  # the language's name stands at the left
     turned = page.locator("[data-icon=previous]:visible").first.evaluate(
         "(icon) => getComputedStyle(icon).transform"
     )

@@ -47,6 +47,34 @@ def test_the_element_alone_fetches_all_it_needs(talk: Talk) -> None:
     assert problems(page) == []
 
 
+@pytest.mark.parametrize("status", [404, 0])
+def test_an_element_that_cannot_be_loaded_says_so_and_tries_again(talk: Talk, status: int) -> None:
+    talk.expected.append("Failed to load resource")
+
+    asked: list[Route] = []
+
+    def refuse(route: Route) -> None:
+        asked.append(route)
+        if status:
+            route.fulfill(status=status, body="<h1>Not found</h1>", headers=HEADERS)
+        else:
+            route.abort()
+
+    talk.page.route("**/chains/talk/chat/**", refuse)
+    page = host(talk, '<h1>Help</h1><openrouter-chat chain="talk" retry="Once more"></openrouter-chat>')
+    problem = page.get_by_role("alert")
+    expect(problem).to_contain_text("The chat cannot be loaded.")
+    assert problems(page) == []
+    page.get_by_role("button", name="Once more").click()
+    talk.wait_for(lambda: len(asked) == 2)
+    expect(page.get_by_role("button", name="Once more")).to_be_focused()
+    expect(problem).to_contain_text("The chat cannot be loaded.")
+    page.unroute("**/chains/talk/chat/**", refuse)
+    page.get_by_role("button", name="Once more").click()
+    talk.connected()
+    expect(problem.filter(has_text="cannot be loaded")).to_have_count(0)
+
+
 def test_the_newest_conversation_of_a_tab_is_found_again(talk: Talk) -> None:
     page = host(talk, '<openrouter-chat chain="talk" no-list></openrouter-chat>')
     talk.connected()

@@ -132,6 +132,27 @@ def test_the_button_and_escape_stop_an_answer(talk: Talk) -> None:
     assert talk.heard[-1] == {"type": "run.stop", "run": "S"}
 
 
+def test_escape_in_another_field_stops_nothing(talk: Talk) -> None:
+    conversation = Conversation()
+    conversation.ask("Move it")
+    call = {"type": "call", "call": "a", "name": "move", "arguments": {}, "status": "waiting"}
+    conversation.answer({**call, "approval": "owner"}, run=ident(6), status="waiting")
+    conversation.run = ident(6)
+    page = talk.open(conversation)
+    reason = page.get_by_label("Reason for a denial, which the model is told (optional)")
+    more = page.get_by_role("button", name="More for")
+    for field in (page.get_by_label("Search conversations"), reason, more):
+        field.focus()
+        page.keyboard.press("Escape")
+    more.click()
+    page.get_by_role("button", name="Rename").click()
+    page.get_by_label("Title").press("Escape")
+    page.wait_for_timeout(100)
+    assert talk.asked_for("run.stop") == []
+    page.get_by_role("log").press("Escape")
+    talk.wait_for(lambda: talk.asked_for("run.stop"))
+
+
 def test_an_error_says_what_to_do_and_is_tried_again(talk: Talk) -> None:
     page = talk.open()
     talk.send("Hi")

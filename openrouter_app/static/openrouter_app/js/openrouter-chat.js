@@ -5,7 +5,8 @@
  *     <openrouter-chat chain="support"></openrouter-chat>
  *
  * `{% openrouter_chat "support" %}` writes both, and the chat's content inside. Without content, or
- * made by a script, the element fetches it.
+ * made by a script, the element fetches it; where that goes wrong, it says so, in the words of its
+ * attributes `failed` and `retry`, and can be told to try again.
  *
  * Attributes: `chain`; `conversation` (its id; otherwise the newest of this tab, or a new one);
  * `base` (where `openrouter_app.urls` is mounted, "/" if absent); `no-list` (without the list of
@@ -14,6 +15,7 @@
  */
 
 import { Chat } from "./chat/chat.js";
+import { element } from "./element.js";
 import { Strings } from "./strings.js";
 
 const STYLES = ["tokens", "page", "form", "answer", "markdown", "chat"];
@@ -49,12 +51,24 @@ export class OpenRouterChat extends HTMLElement {
     this.#begun = true;
     try {
       if (!this.querySelector("[data-config]")) await this.#fill();
-      this.#enliven();
     } catch (error) {
       this.#begun = false;
-      throw error;
+      console.warn(error);
+      return this.#complain();
     }
+    this.#enliven();
   };
+
+  /** The page's strings have not come either. */
+  #complain() {
+    const words = this.getAttribute("failed") ?? "The chat cannot be loaded. Look at your connection and try again.";
+    const again = element("button", { type: "button", class: "openrouter-button" }, this.getAttribute("retry") ?? "Try again");
+    const problem = element("div", { class: "openrouter openrouter-unloaded", role: "alert" }, element("p", {}, words), again);
+    again.addEventListener("click", this.#begin);
+    const wasInside = this.contains(document.activeElement);
+    this.replaceChildren(problem);
+    if (wasInside) again.focus();
+  }
 
   async #fill() {
     const styled = addStyles(); // nothing is shown in the browser's own look

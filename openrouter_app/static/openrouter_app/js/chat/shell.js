@@ -123,18 +123,23 @@ export class Shell extends EventTarget {
     this.dispatchEvent(new CustomEvent("suggest", { detail: button.dataset.suggestion }));
   };
 
-  /** Escape stops the answer; with several chats on a page, the one that somebody is in. */
+  /**
+   * Escape stops the answer, for whoever reads or writes; with several chats on a page, the one that
+   * he is in. In a search or another small field it is about that field.
+   */
   /** @param {KeyboardEvent} event */
   #keydown = (event) => {
     if (event.key !== "Escape" || event.isComposing || event.defaultPrevented) return;
-    const inside = this.root.contains(/** @type {Node} */ (event.target));
+    const at = /** @type {Element} */ (event.target);
     const isAlone = document.querySelectorAll("openrouter-chat").length === 1;
-    if (!inside && !(isAlone && event.target === document.body)) return;
+    const isNowhere = isAlone && at === document.body;
+    if (!this.root.contains(at) && !isNowhere) return;
+    const isInTalk = at.closest("[data-target=viewport], [data-target=form]") && !at.matches("input");
     if (this.frame.classList.contains("is-list-open")) {
       event.preventDefault();
       this.#showList(false);
       this.toggle.focus();
-    } else if (this.root.classList.contains("is-busy")) {
+    } else if ((isInTalk || isNowhere) && this.root.classList.contains("is-busy")) {
       event.preventDefault();
       this.dispatchEvent(new Event("stop"));
     }
