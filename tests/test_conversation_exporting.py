@@ -7,6 +7,7 @@ import time
 
 import pytest
 from django.urls import reverse
+from django.utils import translation
 from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
@@ -120,6 +121,62 @@ def html_in(markdown):
     tokens = MarkdownIt("commonmark").parse(markdown)
     every = [*tokens, *(child for token in tokens for child in token.children or ())]
     return [token.content for token in every if token.type in ("html_block", "html_inline")]
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (
+            {"status": "denied", "reason": "Not *now*\n# x"},
+            " (Denied)\n\n```\n{}\n```\n\n**Reason**: Not \\*now\\* \\# x",
+        ),
+        ({"status": "denied"}, " (Denied)\n\n```\n{}\n```\n"),
+        ({"status": "failed", "error": "No <b>"}, " (Failed)\n\n```\n{}\n```\n\n**Error**: No \\<b\\>"),
+        (
+            {"status": "invalid", "raw": '{"a', "message": "No JSON."},
+            ' (Not usable)\n\n```\n{"a\n```\n\n**Error**: No JSON.',
+        ),
+        ({"status": "cancelled"}, " (Cancelled)\n\n```\n{}\n```\n"),
+        ({"status": "waiting"}, " (Waiting for approval)\n\n```\n{}\n```\n"),
+        ({"status": "done", "output": 3}, "\n\n```\n{}\n```\n\n**Result**\n\n```\n3\n```"),
+    ],
+)
+def test_call_that_did_not_run_does_not_read_like_one_that_did(call, said):
+    part = {"type": "call", "call": "c", "name": "pay\n**x", "arguments": {}, **call}
+    state = {"status": "done", "parts": [part]}
+    with translation.override("en"):
+        text = markdown_text(Conversation(title="x"), [{"role": "assistant", "state": state}])
+    assert f"**Tool call: pay \\*\\*x**{said}" in text
+
+
+@pytest.mark.parametrize("field", ["reason", "error", "message", "name", "status"])
+def test_a21_html_in_what_is_said_of_a_call_is_text_in_the_file(field):
+    call = {
+        "type": "call",
+        "call": "c",
+        "name": "pay",
+        "arguments": {},
+        "status": "denied",
+        field: f"x\n\n{IMG}",
+    }
+    state = {"status": "done", "parts": [call]}
+    assert not html_in(markdown_text(Conversation(title="x"), [{"role": "assistant", "state": state}]))
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        ("stopped", "*Stopped*"),
+        ("interrupted", "*Interrupted*"),
+        ("failed", "*Failed*"),
+        ("running", "*This answer is still being written.*"),
+    ],
+)
+def test_answer_that_is_not_whole_says_so(status, said):
+    state = {"status": status, "parts": [{"type": "text", "text": "Half"}]}
+    with translation.override("en"):
+        text = markdown_text(Conversation(title="x"), [{"role": "assistant", "state": state}])
+    assert text.endswith(f"Half\n\n{said}\n")
 
 
 @pytest.mark.parametrize(

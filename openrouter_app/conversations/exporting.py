@@ -16,6 +16,7 @@ from django.utils.translation import gettext as _
 from ..blocks import Block, BlockSplitter
 from ..markdown import code_in
 from ..models import Conversation
+from .statuses import answer_status, call_status
 from .titles import one_line
 
 FORMAT = "openrouter_app.conversation"
@@ -76,17 +77,11 @@ def _answer(state: dict[str, Any] | None) -> Iterator[str]:
             case "json":
                 yield _fenced(part.get("value"))
             case "call":
-                yield f"**{_('Tool call')}: {_escaped(part['name'])}**"
-                yield _fenced(part["arguments"])
-                if "output" in part:
-                    yield f"**{_('Result')}**"
-                    yield _fenced(part["output"])
-                if part.get("error"):
-                    yield f"**{_('Error')}**: {_escaped(one_line(str(part['error'])))}"
+                yield from _call(part)
     if error := state.get("error"):
         yield f"*{_escaped(one_line(error['message']))}*"
-    elif state["status"] == "stopped":
-        yield f"*{_('Stopped')}*"
+    elif state["status"] in ("stopped", "failed", "interrupted"):
+        yield f"*{answer_status(state['status'])}*"
     elif state["status"] != "done":
         yield f"*{_('This answer is still being written.')}*"
     if usage := state.get("usage"):
@@ -95,6 +90,21 @@ def _answer(state: dict[str, Any] | None) -> Iterator[str]:
             facts.append(f"${usage['cost']}")
         if named := ", ".join(_escaped(one_line(fact)) for fact in facts if fact):
             yield f"*{named}*"
+
+
+def _call(part: dict[str, Any]) -> Iterator[str]:
+    """A call, and what became of it: one that was denied must not read like one that ran."""
+    status = part.get("status", "done")
+    word = "" if status == "done" else f" ({_said(call_status(status))})"
+    yield f"**{_('Tool call')}: {_said(part['name'])}**{word}"
+    yield _fenced(part.get("raw", part["arguments"]))
+    if part.get("reason"):
+        yield f"**{_('Reason')}**: {_said(part['reason'])}"
+    if "output" in part:
+        yield f"**{_('Result')}**"
+        yield _fenced(part["output"])
+    if error := part.get("error") or part.get("message"):
+        yield f"**{_('Error')}**: {_said(error)}"
 
 
 def file_name(conversation: Conversation, extension: str) -> str:
@@ -173,6 +183,11 @@ def _closed(text: str, fence: str) -> str:
 def _plain(text: str) -> str:
     """All of it is text, and it opens no fence."""
     return _FENCE.sub(r"\\\g<0>", _TAG.sub("&lt;", text))
+
+
+def _said(value: Any) -> str:
+    """A name, a word or a sentence: on one line, and no Markdown."""
+    return _escaped(one_line(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)))
 
 
 def _escaped(text: str) -> str:
