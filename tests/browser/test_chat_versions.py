@@ -271,6 +271,43 @@ def test_what_was_said_while_the_page_was_away_stands_before_its_own(
     expect(talk.answers.last).to_contain_text("To Q")
 
 
+def test_what_is_missing_is_read_even_if_the_next_message_is_faster(
+    talk: Talk, conversation: Conversation
+) -> None:
+    talk.expected.append("Failed to load resource")
+    page = talk.open(conversation)
+    talk.silent = True
+    talk.sockets[-1].close(code=1012)
+    expect(page.locator("[data-target=banner]")).to_contain_text("The connection is gone.")
+    late: list[Route] = []
+    page.route("**/conversations/*/data/", lambda route: late.append(route))
+    conversation.ask("From P")
+    conversation.answer(said("To P"))
+    talk.field.fill("From Q")
+    talk.field.press("Enter")
+    talk.wait_for(lambda: len(talk.sockets) > 1)
+    for number, (words, run) in enumerate((("From Q", "R"), ("Once more", "S"))):
+        conversation.ask(words)
+        conversation.messages[-1]["message"] = ident(9001 + 2 * number)
+        conversation.answer(said("To Q"), run=run)
+        conversation.messages[-1]["message"] = ident(9002 + 2 * number)
+    first, conversation.messages = conversation.messages, conversation.messages[:-2]
+    talk.say(type="hello", protocol=1, heartbeat=20, max_frame=65_536, features=[])
+    talk.wait_for(lambda: talk.asked_for("run.start"))
+    talk.accept("R")
+    talk.tell(text("To Q"), DONE)
+    talk.wait_for(lambda: late)
+    talk.send("Once more")
+    conversation.messages = first
+    for route in late:
+        route.abort()
+    late.clear()
+    talk.accept("S", message=9004, parent=9003)
+    talk.wait_for(lambda: late)
+    late[-1].fulfill(json=conversation.data())
+    expect(talk.questions).to_have_text(["Hello", "From P", "From Q", "Once more"])
+
+
 def test_a_conversation_that_was_deleted_elsewhere_is_left(talk: Talk, conversation: Conversation) -> None:
     page = talk.open(conversation)
     talk.say(type="error", code="not_found", conversation=conversation.id, message="No such conversation.")

@@ -41,6 +41,8 @@ export class Chat {
   #head = null;
   /** Whether nothing can have been said in the conversation that this page has not heard of. */
   #isCurrent = false;
+  /** Whether something may be missing above what was asked last, until it has been read. */
+  #mustRead = false;
 
   /**
    * @param {HTMLElement} root the element with the content of `_chat.html`
@@ -137,6 +139,7 @@ export class Chat {
     this.reading.forget();
     this.#asking = this.#unread = this.run = null;
     this.#isCurrent = conversation === null;
+    this.#mustRead = false;
     this.thread.cut(0);
     this.conversation = conversation;
     this.composer.open(conversation);
@@ -209,7 +212,7 @@ export class Chat {
     const { head, run } = news;
     this.list?.refresh();
     const isThere = head === this.#head || head === (this.thread.last?.id ?? null);
-    if (isThere && (!run || run === this.run?.id)) {
+    if (isThere && !this.#mustRead && (!run || run === this.run?.id)) {
       this.#head = head;
       this.#isCurrent = true;
       return;
@@ -223,6 +226,7 @@ export class Chat {
     const data = await this.#update();
     if (!data) return false;
     this.#isCurrent = true;
+    this.#mustRead = false;
     this.show(data);
     this.#named(data.title);
     return true;
@@ -329,7 +333,8 @@ export class Chat {
   #settled() {
     const news = this.#unread;
     this.#asking = this.#unread = null;
-    if (!this.#isCurrent) this.#fetch();
+    this.#mustRead ||= !this.#isCurrent;
+    if (this.#mustRead) this.#fetch();
     else if (news) this.#catchUp(news);
   }
 
