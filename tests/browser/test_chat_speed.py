@@ -10,6 +10,7 @@ import pytest
 from playwright.sync_api import expect
 
 from openrouter_app.blocks import BlockSplitter
+from openrouter_app.markdown import render
 
 from .chatting import DONE, Conversation, Talk, said, text
 
@@ -29,6 +30,8 @@ WATCH = """() => {
   }).observe({ type: "long-animation-frame" });
 }"""
 WORDS = 20_000
+MOST = 3
+"""Of five tries."""
 A_FRAME = 60
 """Words a frame: six times what the fastest model says in the 16 ms of one."""
 
@@ -41,23 +44,25 @@ def sections() -> Any:
         for _ in range(5):
             yield " ".join(chosen.choice(words) for _ in range(90)) + ".\n\n"
         yield "".join(f"- {' '.join(chosen.choices(words, k=8))}\n" for _ in range(5)) + "\n"
-
-
-def rendered(block: str) -> str:
-    """About what the server makes of a block; the words are harmless."""
-    return f"<p>{block.strip()}</p>"
+        row = "| {} | {} | {} |\n"
+        yield row.format("order", "lamp", "when") + row.format("---", "---:", "---")
+        yield "".join(row.format(*chosen.choices(words, k=3)) for _ in range(8)) + "\n"
+        lines = (f'    order = find("{chosen.choice(words)}", {line})  # {line}\n' for line in range(15))
+        yield "```python\ndef orders():\n" + "".join(lines) + "```\n\n"
 
 
 @pytest.mark.parametrize("html", [True, False], ids=["blocks", "text"])
 def test_a_long_answer_streams_without_a_long_task(talk: Talk, html: bool) -> None:
-    """By the page's own observers; five tries, because any task is long while others have the core."""
-    page = talk.open()
-    for _ in range(5):
+    """By the page's own observers: in most of five tries no frame has more than 50 ms of script.
+
+    Not in all of them, because the clock goes on while others have the core.
+    """
+    long: list[list[int]] = []
+    while sum(not tried for tried in long) < MOST and sum(map(bool, long)) < MOST:
+        page = talk.open()
         stream(talk, html)
-        if not (long := page.evaluate("[...window.scripts.filter((took) => took > 50), ...window.long]")):
-            break
-        talk.open()
-    assert long == []
+        long.append(page.evaluate("window.scripts.filter((took) => took > 50)"))
+    assert sum(not tried for tried in long) == MOST, long
     page.evaluate(
         "setTimeout(() => { const end = performance.now() + 80; while (performance.now() < end); })"
     )
@@ -66,27 +71,38 @@ def test_a_long_answer_streams_without_a_long_task(talk: Talk, html: bool) -> No
     )  # it would be seen
 
 
+def prepared(words: list[str]) -> list[tuple[str, dict[str, Any] | None]]:
+    """What is said in a frame, and what the server makes of it: made before the clock runs."""
+    splitter = BlockSplitter()
+    frames: list[tuple[str, dict[str, Any] | None]] = []
+    for at in range(0, WORDS, A_FRAME):
+        piece = " ".join(words[at : at + A_FRAME]) + " "
+        blocks = [render(block) for block in splitter.feed(piece)]
+        event = {"type": "html", "part": 0, "html": blocks, "rest": splitter.rest} if blocks else None
+        frames.append((piece, event))
+    return frames
+
+
 def stream(talk: Talk, html: bool) -> None:
     """The whole answer, `A_FRAME` words a frame, watched; the reader is at its end."""
     page = talk.page
     talk.send("Tell me everything")
     talk.accept(status="running")
     words = list(itertools.islice((w for part in sections() for w in part.split(" ")), WORDS))
-    splitter = BlockSplitter()
+    frames = prepared(words)
     page.evaluate(WATCH)
-    for at in range(0, WORDS, A_FRAME):
-        piece = " ".join(words[at : at + A_FRAME]) + " "
+    for piece, rendered in frames:
         talk.tell(text(piece))
-        finished = splitter.feed(piece)
-        if html and finished:
-            blocks = [rendered(block.text) for block in finished]
+        if html and rendered:
             seq = talk.seq["R"]
-            event = {"type": "html", "part": 0, "html": blocks, "rest": splitter.rest}
-            talk.say(type="run.events", run="R", after=seq, seq=seq, events=[event])
+            talk.say(type="run.events", run="R", after=seq, seq=seq, events=[rendered])
         page.wait_for_timeout(16)
     talk.tell(DONE)
     expect(talk.status).to_have_text("Answer complete.", timeout=60_000)
-    assert len((talk.answers.text_content() or "").split()) > WORDS * 0.9
+    assert len((talk.answers.text_content() or "").split()) > WORDS * 0.8
+    if html:
+        assert talk.answers.locator("table").count() > 20
+        assert talk.answers.locator("pre .hl-k").count() > 20
     at_end = "(box) => box.scrollHeight - box.scrollTop - box.clientHeight < 4"
     assert page.get_by_role("log").evaluate(at_end)
 
