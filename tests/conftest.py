@@ -36,6 +36,15 @@ def pytest_unconfigure() -> None:
         Path(f"{name}{suffix}").unlink(missing_ok=True)
 
 
+@pytest.fixture(autouse=True)
+def language() -> Iterator[None]:
+    """A test that asked for a page in another language leaves it to no other."""
+    yield
+    from django.utils import translation
+
+    translation.deactivate()
+
+
 @pytest.fixture(scope="session", autouse=True)
 def closed_network() -> Iterator[None]:
     """A connection to another machine fails the test that makes it. Datagrams are let through."""
