@@ -179,7 +179,7 @@ def test_meters_of_the_site_meter(site):
 
 def test_postgresql_says_what_it_wrote_of_an_answer(paced):
     needed(postgres.find_programs)
-    said = storing.stored(paced, "site", storing.POSTGRES, 500)
+    said = storing.stored(paced, "site", storing.POSTGRES, 4_000)
     assert said["ahead"] > said["text"] * said["all"]
     assert said["pages"] > 0
     assert "PostgreSQL 1" in storing._table({storing.POSTGRES: said})
