@@ -53,7 +53,7 @@ test: install
 	@$(BIN)/python -m tests.browser.chromium --install
 	$(BIN)/python -m pytest -m "not local_model" --durations=10 $(PYTEST_ARGS)
 
-# The faults for longer: 200 random schedules, and 200 trials where make test has 20. Takes most of an hour.
+# The faults for longer: 200 random schedules, and 200 trials where make test has 20. Takes half an hour.
 soak: install
 	FAULTS_SCHEDULES=200 FAULTS_TRIALS=200 $(BIN)/python -m pytest tests/faults --timeout=600 $(PYTEST_ARGS)
 
