@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any, Literal, get_type_hints
 
 import msgspec
 from django.conf import settings as django_settings
@@ -27,6 +27,7 @@ from .engine.defaults import Defaults
 Seconds = Annotated[float, msgspec.Meta(gt=0)]
 Count = Annotated[int, msgspec.Meta(gt=0)]
 Limit = Annotated[int, msgspec.Meta(ge=0)]
+Dollars = Annotated[float, msgspec.Meta(ge=0)]
 
 
 class Settings(msgspec.Struct, frozen=True):
@@ -42,6 +43,24 @@ class Settings(msgspec.Struct, frozen=True):
     """The site's address, sent as ``HTTP-Referer``: OpenRouter shows it in its rankings."""
     APP_TITLE: str = ""
     """The site's name, sent beside it."""
+    WEB_URL: str = ""
+    """Where OpenRouter's own pages are (``/auth``, ``/keys``, ``/logs``); empty: ``BASE_URL`` without
+    ``/api/v1``."""
+    CALLBACK_ORIGIN: str = ""
+    """This site's origin, ``https://app.example.com``, where OpenRouter sends people back to; empty: the
+    host of the request, which ``ALLOWED_HOSTS`` has checked."""
+    ENCRYPTION_KEYS: tuple[str, ...] = ()
+    """What users' keys are encrypted with, newest first; empty: derived from ``SECRET_KEY``."""
+    KEY_LABEL: str = ""
+    """How a user's key is called at OpenRouter; empty: ``APP_TITLE``."""
+    KEY_LIMIT: Dollars = 0
+    """US dollars that is asked for as the limit of a user's key; 0 asks for none."""
+    KEY_LIMIT_RESET: Literal["", "daily", "weekly", "monthly"] = ""
+    """When that limit starts anew; empty: never."""
+    KEY_DAYS: Limit = 0
+    """Days after which a user's key is to expire; 0 is never."""
+    ALLOW_PASTED_KEYS: bool = False
+    """Let users paste a key by hand, beside signing in at OpenRouter."""
     ALLOWED_ORIGINS: tuple[str, ...] = ()
     """Origins (``https://app.example.com``) that may open the websocket beside the site's own host."""
     WEBSOCKET_PATH: str = "/ws/openrouter/"
@@ -72,6 +91,14 @@ class Settings(msgspec.Struct, frozen=True):
     """Unfinished runs of one user or visitor at a time, in all processes; 0 is no limit."""
     MAX_RUNS_PER_CHAIN: Limit = 0
     """Unfinished runs of one chain at a time, in all processes; 0 is no limit."""
+    MAX_STARTS_PER_USER: Limit = 60
+    """Runs that one user or visitor may start a minute; 0 is no limit."""
+    MAX_STARTS_PER_CHAIN: Limit = 0
+    """Runs of one chain that may be started a minute; 0 is no limit."""
+    SETTLE_TIMEOUT: Seconds = 86_400
+    """Seconds in which OpenRouter is asked what an unfinished answer has cost; then the estimate stands."""
+    CATALOGUE_MAX_AGE: Seconds = 604_800
+    """Seconds after which the prices in the catalogue are called old."""
     MAX_TOOL_STEPS: Count = 10
     """Model calls one run may make where its tools act."""
     MAX_TOOL_CALLS: Count = 50
@@ -111,7 +138,7 @@ class Settings(msgspec.Struct, frozen=True):
         return f"Settings({', '.join(shown)})"
 
 
-SECRET = frozenset({"API_KEY"})
+SECRET = frozenset({"API_KEY", "ENCRYPTION_KEYS"})
 _TYPES = get_type_hints(Settings, include_extras=True)
 
 

@@ -22,8 +22,8 @@ from .database import LOST_DATABASE
 from .engine.errors import OpenRouterError
 from .languages import activate_for
 from .models import Owner, Run
+from .refusals import gone
 from .runs import Refused, Snapshot, Start
-from .runs.refusals import gone
 from .sockets import BURST, Allowance, SocketTurn, crowd
 
 log = logging.getLogger("openrouter_app.websocket")

@@ -10,12 +10,23 @@
 `Conversation`     the tree of `Message` rows somebody sees, and where it ends
 `ToolCall`         a call that acts, with its approval
 `RunEvent`         the log of a run that has not ended
+`ModelCall`        a generation, with what it cost
+`UserKey`          a user's own key at OpenRouter, sealed
+`SignIn`           a sign-in at OpenRouter that has begun
+`Budget`           a pot for a day or a month, with its `BudgetPeriod` and its `Charge` rows
+`KillSwitch`       the row that stops everything
+`CatalogueModel`   a model that OpenRouter lists
 `Owner`            whose run it is (a value, not a table)
 =================  =============================================================
 """
 
+from .budgets import Budget, BudgetPeriod, Charge
+from .catalogue import CatalogueModel
 from .chains import Chain
 from .conversations import Conversation, Message
+from .keys import SignIn, UserKey
+from .kill_switch import KillSwitch
+from .model_calls import ModelCall
 from .owners import Owner
 from .prompts import PromptRow, PromptTemplate
 from .runs import Run, RunEvent
@@ -25,17 +36,25 @@ from .versions import DEFAULT_LABEL, ChainVersion, ImmutableError, Label
 
 __all__ = [
     "DEFAULT_LABEL",
+    "Budget",
+    "BudgetPeriod",
+    "CatalogueModel",
     "Chain",
     "ChainVersion",
+    "Charge",
     "Conversation",
     "ImmutableError",
+    "KillSwitch",
     "Label",
     "Message",
+    "ModelCall",
     "Owner",
     "PromptRow",
     "PromptTemplate",
     "Run",
     "RunEvent",
+    "SignIn",
     "ToolCall",
     "ToolSpec",
+    "UserKey",
 ]

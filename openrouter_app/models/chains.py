@@ -64,6 +64,14 @@ class Chain(models.Model):
         AUTHENTICATED = "authenticated", _("who is logged in")
         STAFF = "staff", _("staff")
 
+    class Payer(models.TextChoices):
+        """Whose key its runs use."""
+
+        SITE = "site", _("the site")
+        USER = "user", _("the user, who connects an OpenRouter account")
+        USER_OR_SITE = "user_or_site", _("the user who has connected an account, else the site")
+        SITE_THEN_USER = "site_then_user", _("the site up to its budget, then the user")
+
     slug = models.SlugField(
         _("name"), max_length=100, unique=True, help_text=_("Stands in the page's address and in run.start.")
     )
@@ -127,6 +135,7 @@ class Chain(models.Model):
     access = models.CharField(
         _("who may run it"), max_length=15, choices=Access, default=Access.AUTHENTICATED
     )
+    payer = models.CharField(_("who pays"), max_length=15, choices=Payer, default=Payer.SITE)
     enabled = models.BooleanField(
         _("enabled"), default=True, help_text=_("Switched off, nobody can run it; nothing is lost.")
     )

@@ -52,6 +52,12 @@ class Run(models.Model):
         PYTHON = "python", _("Python")
         TASK = "task", _("Background task")
 
+    class Payer(models.TextChoices):
+        """Whose key it used."""
+
+        SITE = "site", _("the site")
+        USER = "user", _("the user")
+
     FINAL = frozenset({Status.DONE, Status.STOPPED, Status.FAILED, Status.INTERRUPTED})
     UNFINISHED = frozenset({Status.QUEUED, Status.RUNNING, Status.WAITING})
 
@@ -92,6 +98,7 @@ class Run(models.Model):
     )
     input = JSONTextField(_("input"), default=dict, blank=True)
     options = JSONTextField(_("options"), default=dict, blank=True)
+    payer = models.CharField(_("paid by"), max_length=5, choices=Payer, default=Payer.SITE)
     left_out = models.PositiveIntegerField(_("earlier messages left out"), default=0)
 
     status = models.CharField(_("status"), max_length=12, choices=Status, default=Status.QUEUED)
@@ -164,7 +171,9 @@ class Run(models.Model):
         indexes = [
             models.Index(fields=["status", "lease_until"], name="openrouter_run_status_lease"),
             models.Index(fields=["user", "-created"], name="openrouter_run_user_created"),
+            models.Index(fields=["visitor", "-created"], name="openrouter_run_visitor_created"),
             models.Index(fields=["version", "-created"], name="openrouter_run_version_created"),
+            models.Index(fields=["chain", "-created"], name="openrouter_run_chain_created"),
         ]
 
     def __str__(self) -> str:

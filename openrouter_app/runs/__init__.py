@@ -25,6 +25,7 @@ from uuid import UUID, uuid4
 
 from ..database import again_in_database_thread
 from ..models import Owner, Run
+from ..refusals import Refused, gone
 from . import draining, pausing
 from . import live as registry
 from .conversing import NEW
@@ -34,7 +35,6 @@ from .live import LiveRun, Range, Snapshot, Turn, Update
 from .mirrors import updates_elsewhere
 from .pausing import expire
 from .reaping import reap
-from .refusals import Refused, gone
 from .relay import join
 from .rendered import updates_of, with_blocks
 from .rows import parts_so_far, snapshot_of_row

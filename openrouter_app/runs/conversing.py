@@ -19,7 +19,7 @@ from ..conversations.history import History, history_before, text_of_input
 from ..conversations.titles import title_of
 from ..models import Chain, Conversation, Message, Owner, Run
 from ..models.prompts import message_variable
-from .refusals import Refused, gone
+from ..refusals import Refused, gone
 from .state import about
 
 NEW: Literal["new"] = "new"

@@ -9,8 +9,8 @@ from typing import Any
 from django.utils.translation import gettext as _
 
 from ..conf import get_settings
+from ..refusals import Refused
 from . import live as registry
-from .refusals import Refused
 
 log = logging.getLogger("openrouter_app.runs")
 

@@ -16,9 +16,9 @@ from uuid import UUID
 
 from ..conf import get_settings
 from ..database import again_in_database_thread
+from ..refusals import gone
 from .live import Turn, Update
 from .reaping import reap
-from .refusals import gone
 from .relay import relay
 from .rendered import updates_of
 from .replica import Frame, Replica

@@ -25,6 +25,7 @@ from ..models import Owner, Run, RunEvent, ToolCall
 from ..models.fields import storable
 from ..models.tool_calls import arguments_hash
 from ..models.tools import Approval
+from ..refusals import Refused, gone
 from .acting import approval_now, arguments_text, stricter
 from .endings import Outcome, fields_of_usage
 from .events import Event, ToolApproval, Waiting
@@ -32,7 +33,6 @@ from .leases import database_time
 from .live import Batch, LiveRun
 from .log import encode
 from .reaping import unlocked
-from .refusals import Refused, gone
 
 MAX_REASON = 1_000
 """Characters of a reason that are kept."""

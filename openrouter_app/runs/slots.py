@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from django.utils.translation import gettext as _
 
 from ..conf import get_settings
-from .refusals import Refused
+from ..refusals import Refused
 
 
 class NoPlace(Exception):

@@ -21,13 +21,13 @@ from ..conversations.history import history_before
 from ..engine.chat_prompts import MessagesPlaceholder, format_rows, prompt_row
 from ..engine.errors import OpenRouterError
 from ..engine.messages import Message
+from ..limits.at_once import check_limits
 from ..models import DEFAULT_LABEL, Chain, ChainVersion, Owner, Run, ToolCall, ToolSpec
 from ..models.prompts import saved_row
+from ..refusals import Refused
 from .conversing import PLACE, about_run, turn_of
 from .events import Event
 from .leases import database_time
-from .limits import check_limits
-from .refusals import Refused
 from .rows import events_of
 
 MAX_CLIENT_ID = 64

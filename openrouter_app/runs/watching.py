@@ -18,7 +18,7 @@ import msgspec
 from ..conf import get_settings
 from ..database import again_in_database_thread
 from ..models import Conversation, Owner, Run
-from .refusals import gone
+from ..refusals import gone
 
 log = logging.getLogger("openrouter_app.runs")
 

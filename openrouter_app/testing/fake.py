@@ -54,6 +54,20 @@ DEFAULT_MODELS = (
 )
 
 
+def list_models(fake: FakeOpenRouter, request: RecordedRequest) -> tuple[int, object] | None:
+    """``GET .../models``."""
+    if request.method == "GET" and request.path.endswith("/models"):
+        return 200, {"data": fake.models}
+    return None
+
+
+Endpoint = Callable[["FakeOpenRouter", RecordedRequest], "tuple[int, object] | None"]
+"""Status and JSON for a request it knows, None for all others."""
+
+ENDPOINTS: tuple[Endpoint, ...] = (list_models,)
+"""What the fake answers beside completions, the first that knows the request."""
+
+
 class FakeOpenRouter(Scripting):
     """A fake OpenRouter, scripted with `reply`, `call`, `error`, `fail`, `cut`, `stall` and the like.
 
@@ -197,8 +211,9 @@ class FakeOpenRouter(Scripting):
             for (method, path), answer in self._routes.items():
                 if request.method == method and request.path.endswith(path):
                     return answer
-        if request.method == "GET" and request.path.endswith("/models"):
-            return 200, {"data": self.models}
+        for endpoint in ENDPOINTS:
+            if (found := endpoint(self, request)) is not None:
+                return found
         return 404, {"error": {"message": "Not Found", "code": 404}}
 
     def _refusal(self, request: RecordedRequest) -> Script | None:

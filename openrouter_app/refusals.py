@@ -7,7 +7,7 @@ from uuid import UUID
 
 from django.utils.translation import gettext as _
 
-from ..engine.errors import OpenRouterError
+from .engine.errors import OpenRouterError
 
 
 class Refused(OpenRouterError):

@@ -9,7 +9,7 @@ from django.utils.translation import ngettext
 
 from ..conf import get_settings
 from ..models import Chain, Owner, Run
-from .refusals import Refused
+from ..refusals import Refused
 
 RETRY_AFTER = 5
 """Seconds after which another try may find room."""
