@@ -120,6 +120,15 @@ def test_the_list_folds_on_a_phone(talk: Talk, page: Page) -> None:
     expect(talk.questions).to_have_text(["About Return of a lamp"])
 
 
+@pytest.mark.parametrize(("choice", "asks"), [("Rename", "Save"), ("Delete", "Delete it")])
+def test_the_list_of_a_phone_stays_while_something_is_done_in_it(page: Page, choice: str, asks: str) -> None:
+    page.set_viewport_size({"width": 360, "height": 700})
+    page.get_by_role("button", name="Conversations", exact=True).click()
+    row(page, "Order 1041", choice)
+    expect(page.get_by_role("button", name=asks, exact=True)).to_be_visible()
+    expect(page.get_by_role("navigation", name="Conversations")).to_be_visible()
+
+
 def test_an_answer_goes_on_while_another_conversation_is_open(talk: Talk, page: Page) -> None:
     talk.send("Go on")
     talk.accept()

@@ -32,7 +32,8 @@ export class QuestionView {
     new StreamedText(this.body).show(this.text);
     const copy = copyButton(strings, strings.text("copy.message"), () => this.text);
     this.editButton = iconButton("edit", strings.text("edit"), () => this.#edit(this.text));
-    const tools = element("div", { class: "openrouter-tools" }, this.siblings.element, copy, this.editButton);
+    // The versions come last, so that they stand at the edge while the buttons are not there.
+    const tools = element("div", { class: "openrouter-tools" }, copy, this.editButton, this.siblings.element);
     this.bubble = element("div", { class: "openrouter-question__bubble" }, this.body, ...this.#further());
     this.element = element(
       "article",

@@ -117,7 +117,8 @@ export class Shell extends EventTarget {
   /** @param {Event} event */
   #clicked = (event) => {
     const target = /** @type {Element} */ (event.target);
-    if (!target.closest("[data-target=list], [data-target=list-toggle]")) this.closeList();
+    const path = event.composedPath(); // a menu item may be gone from the page by now
+    if (!path.includes(this.target("list")) && !path.includes(this.toggle)) this.closeList();
     const button = target.closest("[data-suggestion]");
     if (!(button instanceof HTMLElement)) return;
     this.dispatchEvent(new CustomEvent("suggest", { detail: button.dataset.suggestion }));

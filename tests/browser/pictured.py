@@ -1,0 +1,79 @@
+"""What the pictures of the chat show: a shop's customer asks about an order."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from playwright.sync_api import Page
+
+from .chatting import Conversation, Talk, ident, said
+
+MARKDOWN = (
+    "<p>Your order <strong>1041</strong> has left our house on Monday. It holds three things, of which one "
+    "comes later:</p>",
+    "<table><thead><tr><th>Article</th><th>Pieces</th><th>State</th></tr></thead><tbody><tr><td>Lamp, brass"
+    "</td><td>1</td><td>sent</td></tr><tr><td>Bulb, warm</td><td>4</td><td>sent</td></tr><tr><td>Shade"
+    "</td><td>1</td><td>in production</td></tr></tbody></table>",
+    "<p>If you want to ask for it in your own shop, this does it:</p>",
+    '<pre><code class="language-python">order = Order.objects.get(number=1041)\n'
+    "for line in order.lines.all():\n    print(line.article, line.state)\n</code></pre>",
+    "<ul><li>The lamp and the bulbs are with the carrier.</li><li>The shade follows "
+    'in <a href="https://example.org/">about two weeks</a>.</li></ul>',
+)
+REASONING = {"type": "reasoning", "text": "The order number is given, so look it up first.", "ms": 3200}
+LOOKED_UP = {
+    "type": "call",
+    "call": "l",
+    "name": "look_up_order",
+    "status": "done",
+    "arguments": {"order": 1041},
+    "output": {"state": "sent", "lines": 3},
+}
+ADDRESS = {
+    "order": 1041,
+    "street": "Lindenweg 4",
+    "city": "Marburg",
+    "note": "Ring twice, the bell is faint",
+}
+
+
+def change(status: str, **more: Any) -> dict[str, Any]:
+    """A call that would send the order elsewhere."""
+    part = {"type": "call", "call": "c", "name": "change_address", "arguments": ADDRESS, "status": status}
+    return {**part, **more}
+
+
+def waiting(approval: str = "owner") -> dict[str, Any]:
+    """The same call before anybody has decided."""
+    return change("waiting", approval=approval, expires="2027-01-05T18:30:00+00:00")
+
+
+def with_list(talk: Talk) -> Talk:
+    """Earlier conversations beside the chat, one of them being answered."""
+    for number, title in enumerate(["Return of a lamp", "Bulbs that fit E14", "Hours in May"], 40):
+        talk.conversations.append(Conversation(number, title))
+    talk.conversations[1].run = ident(5)
+    return talk
+
+
+def begun() -> Conversation:
+    """A question with its whole answer."""
+    conversation = Conversation()
+    conversation.ask("Where is my order 1041, and what is in it?")
+    conversation.answer(REASONING, LOOKED_UP, said("…", *MARKDOWN))
+    return conversation
+
+
+def short() -> Conversation:
+    """One that leaves room for what comes after it."""
+    conversation = Conversation()
+    conversation.ask("Where is my order 1041?")
+    conversation.answer(said("It left on Monday.", "<p>It has left our house on Monday.</p>"))
+    return conversation
+
+
+def ask(talk: Talk, words: str, *parts: dict[str, Any], status: str = "running") -> Page:
+    """Ask, and let the answer have these parts."""
+    talk.send(words)
+    talk.accept(status=status, parts=[{"type": "step", "model": "openai/gpt-4o-mini"}, *parts])
+    return talk.page
