@@ -9,6 +9,7 @@ from .chains import ChainAdmin
 from .conversations import ConversationAdmin
 from .prompts import PromptTemplateAdmin
 from .runs import RunAdmin
+from .spending import SpendingAdmin
 from .tool_calls import ToolCallAdmin
 from .tools import ToolSpecAdmin
 from .versions import ChainVersionAdmin
@@ -19,6 +20,7 @@ __all__ = [
     "ConversationAdmin",
     "PromptTemplateAdmin",
     "RunAdmin",
+    "SpendingAdmin",
     "ToolCallAdmin",
     "ToolSpecAdmin",
 ]

@@ -61,6 +61,7 @@ class Migration(migrations.Migration):
                 ('reasoning_price', models.DecimalField(blank=True, decimal_places=15, max_digits=24, null=True, verbose_name='price of a reasoning token')),
                 ('cache_read_price', models.DecimalField(blank=True, decimal_places=15, max_digits=24, null=True, verbose_name='price of a token read from the cache')),
                 ('cache_write_price', models.DecimalField(blank=True, decimal_places=15, max_digits=24, null=True, verbose_name='price of a token written to the cache')),
+                ('overrides', openrouter_app.models.fields.JSONTextField(blank=True, default=list, verbose_name='prices of longer prompts')),
                 ('context_length', models.PositiveBigIntegerField(blank=True, null=True, verbose_name='context (tokens)')),
                 ('max_completion_tokens', models.PositiveBigIntegerField(blank=True, null=True, verbose_name='longest answer (tokens)')),
                 ('input_modalities', openrouter_app.models.fields.JSONTextField(blank=True, default=list, verbose_name='takes')),
@@ -174,6 +175,20 @@ class Migration(migrations.Migration):
                 'verbose_name_plural': "users' keys",
                 'ordering': ['-created', '-pk'],
             },
+        ),
+        migrations.CreateModel(
+            name='Spending',
+            fields=[
+            ],
+            options={
+                'verbose_name': 'spending',
+                'verbose_name_plural': 'spending',
+                'proxy': True,
+                'default_permissions': (),
+                'indexes': [],
+                'constraints': [],
+            },
+            bases=('openrouter_app.charge',),
         ),
         migrations.AddField(
             model_name='chain',

@@ -20,7 +20,7 @@
 =================  =============================================================
 """
 
-from .budgets import Budget, BudgetPeriod, Charge
+from .budgets import Budget, BudgetPeriod, Charge, Spending
 from .catalogue import CatalogueModel
 from .chains import Chain
 from .conversations import Conversation, Message
@@ -54,6 +54,7 @@ __all__ = [
     "Run",
     "RunEvent",
     "SignIn",
+    "Spending",
     "ToolCall",
     "ToolSpec",
     "UserKey",

@@ -169,3 +169,13 @@ class Charge(models.Model):
 
     def __str__(self) -> str:
         return f"{self.run_uuid}: {self.settled if self.settled is not None else self.reserved}"
+
+
+class Spending(Charge):
+    """The ledger summed up: a page of the admin, no table of its own."""
+
+    class Meta:
+        proxy = True
+        default_permissions = ()
+        verbose_name = _("spending")
+        verbose_name_plural = _("spending")
