@@ -1,0 +1,13 @@
+"""OpenRouter's models: what they cost, and what they can do::
+
+    from openrouter_app import catalogue
+
+    catalogue.find("openai/gpt-4o:nitro")            # the row CatalogueModel "openai/gpt-4o", or None
+    catalogue.price_of("openai/gpt-4o").completion   # Decimal("0.00001"), US dollars a token
+
+All of it asks the database and is synchronous.
+"""
+
+from .prices import Price, find, price_of
+
+__all__ = ["Price", "find", "price_of"]

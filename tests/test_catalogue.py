@@ -1,0 +1,100 @@
+"""The catalogue: which row a slug means, and what a call costs."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import pytest
+from django.utils import timezone
+
+from openrouter_app import catalogue
+from openrouter_app.models import CatalogueModel
+
+pytestmark = pytest.mark.django_db
+
+
+def make_model(slug, **fields):
+    """A listed model: a dollar a million tokens in, two out."""
+    given = {"prompt_price": Decimal("0.000001"), "completion_price": Decimal("0.000002")}
+    return CatalogueModel.objects.create(slug=slug, seen_at=timezone.now(), **{**given, **fields})
+
+
+@pytest.mark.parametrize(
+    ("slug", "means"),
+    [
+        ("a/b", "a/b"),
+        ("a/b-20250522", "a/b"),
+        ("a/b:free", "a/b:free"),
+        ("a/b:nitro", "a/b"),
+        ("a/b-20250522:floor", "a/b"),
+        ("a/b@preset/site", "a/b"),
+        ("a/b:free@preset/site", "a/b:free"),
+        (" a/b ", "a/b"),
+        ("@preset/site", None),
+        ("~a/b-latest", None),
+        ("~a/c-latest", "~a/c-latest"),
+        ("a/c", None),
+        ("", None),
+        (":free", None),
+    ],
+)
+def test_a_slug_means_a_row(slug, means):
+    make_model("a/b:free", canonical_slug="a/b-20250522")
+    make_model("a/b", canonical_slug="a/b-20250522")
+    make_model("~a/c-latest")
+    found = catalogue.find(slug)
+    assert (found and found.slug) == means
+
+
+def test_a_price_is_what_is_listed():
+    make_model("a/b", request_price=Decimal("0.01"), context_length=1000, max_completion_tokens=100)
+    assert catalogue.price_of("a/b") == catalogue.Price(
+        prompt=Decimal("0.000001"),
+        completion=Decimal("0.000002"),
+        reasoning=Decimal("0.000002"),
+        request=Decimal("0.01"),
+        max_completion_tokens=100,
+        context_length=1000,
+    )
+
+
+def test_with_fallbacks_it_is_the_dearest_of_each():
+    make_model("a/b", prompt_price=Decimal("0.5"), context_length=10)
+    make_model("c/d", reasoning_price=Decimal("0.75"), max_completion_tokens=7, context_length=8)
+    price = catalogue.price_of("a/b", ["c/d"])
+    assert (price.prompt, price.completion) == (Decimal("0.5"), Decimal("0.000002"))
+    assert (price.reasoning, price.max_completion_tokens, price.context_length) == (Decimal("0.75"), 10, 10)
+
+
+def test_no_price_where_one_of_them_has_none():
+    make_model("a/b")
+    make_model("openrouter/auto", prompt_price=None, completion_price=None)
+    assert catalogue.price_of("a/b") is not None
+    assert catalogue.price_of("openrouter/auto") is None
+    assert catalogue.price_of("a/b", ["openrouter/auto"]) is None
+    assert catalogue.price_of("a/b", ["not/listed"]) is None
+    assert catalogue.price_of("@preset/site") is None
+
+
+def test_a_free_variant_costs_nothing_and_a_search_costs_its_fee():
+    make_model("a/b", request_price=Decimal("0.01"), reasoning_price=Decimal("0.1"))
+    free = catalogue.price_of("a/b:free")
+    assert (free.prompt, free.completion, free.reasoning, free.request) == (0, 0, 0, 0)
+    assert catalogue.price_of("a/b:online").request == Decimal("0.03")
+    make_model("a/b:free", prompt_price=Decimal("0.25"))
+    assert catalogue.price_of("a/b:free").prompt == Decimal("0.25")
+
+
+def test_a_longer_prompt_is_dearer_where_it_is_listed_so():
+    make_model("a/b", overrides=[{"min_prompt_tokens": 200, "prompt": "0.5", "completion": "0.000001"}])
+    assert catalogue.price_of("a/b", prompt_tokens=199).prompt == Decimal("0.000001")
+    assert catalogue.price_of("a/b", prompt_tokens=200).prompt == Decimal("0.5")
+    assert catalogue.price_of("a/b").prompt == Decimal("0.5")
+    assert catalogue.price_of("a/b").completion == Decimal("0.000002")
+
+
+def test_all_are_found_in_one_query(django_assert_num_queries):
+    make_model("a/b")
+    make_model("c/d")
+    with django_assert_num_queries(1):
+        assert catalogue.price_of("a/b", ["c/d:nitro", "a/b"]) is not None
