@@ -185,7 +185,9 @@ class FakeOpenRouter(Scripting):
         body = await read_body(receive)
         if body is None:
             return None
-        request = RecordedRequest.of(scope["method"], scope["path"], scope["headers"], body)
+        request = RecordedRequest.of(
+            scope["method"], scope["path"], scope["headers"], body, scope.get("query_string", b"")
+        )
         exchange = Exchange(request, asyncio.get_running_loop())
         with self._changed:
             self._requests.append(request)

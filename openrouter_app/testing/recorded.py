@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import parse_qsl
 
 _SECRET = frozenset({"authorization", "proxy-authorization", "cookie"})
 
@@ -32,20 +33,29 @@ class Headers(dict[str, str]):
 
 @dataclass(frozen=True, slots=True, repr=False, eq=False)
 class RecordedRequest:
-    """One request. ``json`` is the decoded body, None where it was no JSON."""
+    """One request. ``json`` is the decoded body, None where it was no JSON; of a name that stands twice in
+    the ``query`` the last one counts.
+    """
 
     method: str
     path: str
     headers: Headers
     body: bytes
     json: Any
+    query: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(
-        cls, method: str, path: str, headers: Iterable[tuple[bytes, bytes]], body: bytes
+        cls,
+        method: str,
+        path: str,
+        headers: Iterable[tuple[bytes, bytes]],
+        body: bytes,
+        query_string: bytes = b"",
     ) -> RecordedRequest:
         pairs = ((name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in headers)
-        return cls(method, path, Headers(pairs), body, _decoded(body))
+        query = dict(parse_qsl(query_string.decode("latin-1"), keep_blank_values=True))
+        return cls(method, path, Headers(pairs), body, _decoded(body), query)
 
     @property
     def api_key(self) -> str | None:
