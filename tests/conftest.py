@@ -45,6 +45,15 @@ def language() -> Iterator[None]:
     translation.deactivate()
 
 
+@pytest.fixture(autouse=True)
+def layer_of_its_own() -> Iterator[None]:
+    """A loop that ends with a follower on it leaves the groups of its channel joined: in no other's layer."""
+    yield
+    from channels.layers import channel_layers
+
+    channel_layers.backends.clear()
+
+
 @pytest.fixture(scope="session", autouse=True)
 def closed_network() -> Iterator[None]:
     """A connection to another machine fails the test that makes it. Datagrams are let through."""

@@ -263,17 +263,17 @@ async def test_f14_process_that_is_frozen_with_a_runs_lock_in_its_hand_holds_up_
     run = await page.start()
     await page.says(run, "Hel")
     one.kill()
-    await cluster_ledger.query(
-        "UPDATE openrouter_app_toolcall SET approval_expires = now() - interval '1 hour'"
-    )
     with psycopg.connect(bed.database.url.replace("postgres://", "postgresql://")) as frozen:
         frozen.execute("SELECT 1 FROM openrouter_app_run FOR UPDATE")
+        await cluster_ledger.query(
+            "UPDATE openrouter_app_toolcall SET approval_expires = now() - interval '1 hour'"
+        )
         await asyncio.sleep(2.5)  # the lease has run out
         bed.provider.reply("Lo")
         another = await elsewhere.start()
         assert (await elsewhere.ended(another))["output"] == "Lo"
+        bed.provider.reply("Too late.")  # what was overdue is taken up the moment the lock is gone
         frozen.rollback()
-    bed.provider.reply("Too late.")
     await elsewhere.follow(run)
     await elsewhere.follow(waiting)
     assert (await elsewhere.ended(run))["status"] == "interrupted"
