@@ -110,10 +110,49 @@ async def test_follower_hears_the_runs_frames_and_no_others(live, layer):
     live.emit(Text(0, "far"))
     await until(lambda: replica.seq == 1)
     assert replica.state.text() == "far"
-    there.unfollow(live.run)
+    there.unfollow(live.run, replica.receive)
     live.emit(Text(0, " away"))
     await asyncio.sleep(0.1)
     assert replica.seq == 1
+
+
+async def test_follower_that_leaves_late_takes_nothing_from_the_one_that_came_after_it(live, layer):
+    """A run that was executed here meanwhile: its first followers may be slow to go."""
+    here, there = Relay(layer), Relay(layer)
+    first, second = Replica(live.run, new_state), Replica(live.run, new_state)
+    second.read(3, 0, [])
+    owner = await here.open()
+    await there.follow(live.run, owner, first.receive)
+    await there.follow(live.run, owner, second.receive)
+    await until(lambda: here.outbox_of(live) is not None)
+    there.unfollow(live.run, first.receive)
+    live.emit(Text(0, "far"))
+    await until(lambda: second.seq == 1)
+    there.unfollow(live.run, second.receive)
+    await until(lambda: not layer.groups)
+
+
+async def test_group_that_is_joined_again_while_it_is_left_stays_joined(live, monkeypatch):
+    """A layer may hear the two in either order."""
+    layer, left = InMemoryChannelLayer(), asyncio.Event()
+
+    async def leave_late(group, channel):
+        await left.wait()
+        await InMemoryChannelLayer.group_discard(layer, group, channel)
+
+    monkeypatch.setattr(layer, "group_discard", leave_late)
+    here, there = Relay(layer), Relay(layer)
+    first, second = Replica(live.run, new_state), Replica(live.run, new_state)
+    second.read(3, 0, [])
+    owner = await here.open()
+    await there.follow(live.run, owner, first.receive)
+    there.unfollow(live.run, first.receive)
+    await there.follow(live.run, owner, second.receive)
+    await until(lambda: here.outbox_of(live) is not None)
+    left.set()
+    await until(lambda: not there._leaving)
+    live.emit(Text(0, "far"))
+    await until(lambda: second.seq == 1)
 
 
 @pytest.mark.parametrize(
@@ -172,9 +211,10 @@ async def test_layer_that_fails_or_hangs_harms_no_run_and_is_said_once(live, set
 async def test_site_without_a_layer_is_served_too(live):
     relay = Relay(None)
     assert await relay.open() is None
-    await relay.follow(live.run, "process.x", lambda frame: None)
+    nobody = Replica(live.run, new_state).receive
+    await relay.follow(live.run, "process.x", nobody)
     await relay.ask_to_stop("process.x", live.run, "user")
-    relay.unfollow(live.run)
+    relay.unfollow(live.run, nobody)
 
 
 async def test_its_channel_has_the_layers_own_prefix(layer):

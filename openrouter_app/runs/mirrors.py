@@ -60,7 +60,7 @@ class Mirror(Replica):
     def close(self) -> None:
         """Nobody follows it any more."""
         self._task.cancel()
-        relay().unfollow(self.run)
+        relay().unfollow(self.run, self.receive)
 
     async def _keep(self) -> None:
         while not (self.is_final or self.has_moved):

@@ -149,12 +149,20 @@ class Relay:
         await self._try(self._layer.group_add, group_of(run), channel)
         await self._tell(owner, {"type": "openrouter.follow", "run": run.hex})
 
-    def unfollow(self, run: UUID) -> None:
-        """Hear no more of it."""
-        if self._replicas.pop(run, None) is not None and self._channel is not None:
-            leaving = asyncio.create_task(self._try(self._layer.group_discard, group_of(run), self._channel))
+    def unfollow(self, run: UUID, receive: Callable[[Frame], None]) -> None:
+        """Hear no more of it, unless another one has begun to since."""
+        if self._replicas.get(run) != receive:
+            return
+        del self._replicas[run]
+        if self._channel is not None:
+            leaving = asyncio.create_task(self._leave(run, self._channel))
             self._leaving.add(leaving)
             leaving.add_done_callback(self._leaving.discard)
+
+    async def _leave(self, run: UUID, channel: str) -> None:
+        await self._try(self._layer.group_discard, group_of(run), channel)
+        if run in self._replicas:  # somebody follows it again, and may have joined before this was heard
+            await self._try(self._layer.group_add, group_of(run), channel)
 
     async def ask_to_stop(self, owner: str, run: UUID, by: str) -> None:
         """Tell the process that executes a run. It looks at the row four times a second anyway."""
