@@ -1,7 +1,8 @@
 """`FakeOpenRouter`: an ASGI application that speaks OpenRouter's protocol and asks no model.
 
 It answers ``POST .../chat/completions`` (any prefix) from its script, ``GET .../models`` with a small
-catalogue, what `route` was told, and everything else with a 404; it keeps what it was asked.
+catalogue, people's accounts (`accounts`), what `route` was told, and everything else with a 404; it keeps
+what it was asked.
 It opens no port: `serve` does that, and any ASGI server can.
 The one rule: a request that is not authorised or makes no sense never uses up a script.
 """
@@ -11,10 +12,15 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Collection
+from functools import partial
 from time import monotonic
 
+from .answers import Answer
+from . import accounts
+from .answers import Answer
 from .documented import documented
-from .exchanges import Exchange, Receive, Scope, Send, answer_lifespan, checked, plain, read_body
+from .exchanges import Exchange, Page, Receive, Scope, Send, answer_lifespan, checked, plain, read_body
+from .generations import Generation, get_generation
 from .recorded import RecordedRequest
 from .rendering import render
 from .scripting import Scripting
@@ -64,7 +70,7 @@ def list_models(fake: FakeOpenRouter, request: RecordedRequest) -> tuple[int, ob
 Endpoint = Callable[["FakeOpenRouter", RecordedRequest], "tuple[int, object] | None"]
 """Status and JSON for a request it knows, None for all others."""
 
-ENDPOINTS: tuple[Endpoint, ...] = (list_models,)
+ENDPOINTS: tuple[Endpoint, ...] = (list_models, get_generation)
 """What the fake answers beside completions, the first that knows the request."""
 
 
@@ -91,6 +97,13 @@ class FakeOpenRouter(Scripting):
         self.api_keys = None if api_keys is None else frozenset(api_keys)
         self.chunk_delay = chunk_delay
         self.models = list(models)
+        self.generations: dict[str, Generation] = {}
+        """Its answers by their ids, the oldest first."""
+        self.unlisted_asks = 1
+        """How often ``GET .../generation`` does not find an answer that has ended."""
+        self.unlisted_seconds = 0.0
+        """For how long after it was asked first."""
+        self._remember = remember
         self._base_url: str | None = None
         self._routes: dict[tuple[str, str], tuple[int, object]] = {}
         self._requests: deque[RecordedRequest] = deque(maxlen=remember)
@@ -123,6 +136,16 @@ class FakeOpenRouter(Scripting):
         """
         with self._changed:
             self._routes[method.upper(), path] = (status, answer)
+
+    def revoke(self, key: str) -> None:
+        """From now on this key gets a 401, as if its owner had deleted it."""
+        self.accounts.revoke(key)
+
+    def knows(self, key: str | None) -> bool:
+        """Whether requests with this key pass: one of ``api_keys``, or one that `accounts` has issued."""
+        if not key or self.accounts.has_ended(key):
+            return False
+        return self.api_keys is None or key in self.api_keys or self.accounts.find(key) is not None
 
     @property
     def requests(self) -> tuple[RecordedRequest, ...]:
@@ -176,6 +199,7 @@ class FakeOpenRouter(Scripting):
             self._routes.clear()
             self._requests.clear()
             self._closed_early.clear()
+            self.generations.clear()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -193,22 +217,31 @@ class FakeOpenRouter(Scripting):
             self._requests.append(request)
             self._changed.notify_all()
         if request.method != "POST" or not request.path.endswith("/chat/completions"):
-            return await exchange.run(plain(*self._elsewhere(request)), scope, receive, send)
+            return await exchange.run(plain(self._elsewhere(request)), scope, receive, send)
         script = self._refusal(request) or self._script(request)
-        actions = checked(render(script, request.json or {}, chunk_delay=self.chunk_delay))
+        note = partial(self._note, exchange)
+        actions = checked(render(script, request.json or {}, chunk_delay=self.chunk_delay, begun=note))
         with self._changed:
             self._exchanges.append(exchange)
             self._changed.notify_all()
         try:
             await exchange.run(actions, scope, receive, send)
         finally:
+            for answer in answers:
+                self.accounts.charge(request.api_key, answer.usage()["cost"])
             with self._changed:
                 self._exchanges.remove(exchange)
                 if exchange.state == "closed early":
                     self._closed_early.append(request)
                 self._changed.notify_all()
 
-    def _elsewhere(self, request: RecordedRequest) -> tuple[int, object]:
+    def _note(self, exchange: Exchange, answer: Answer) -> None:
+        with self._changed:
+            self.generations[answer.id] = Generation(answer, exchange)
+            while len(self.generations) > self._remember:
+                del self.generations[next(iter(self.generations))]
+
+    def _elsewhere(self, request: RecordedRequest) -> tuple[int, object] | Page:
         with self._changed:
             for (method, path), answer in self._routes.items():
                 if request.method == method and request.path.endswith(path):
@@ -221,8 +254,10 @@ class FakeOpenRouter(Scripting):
     def _refusal(self, request: RecordedRequest) -> Script | None:
         if not request.api_key:
             return documented("no_credentials")
-        if self.api_keys is not None and request.api_key not in self.api_keys:
+        if not self.knows(request.api_key):
             return documented("unknown_key")
+        if self.accounts.is_used_up(request.api_key):
+            return documented("key_limit")
         if not isinstance(request.json, dict) or not isinstance(request.json.get("messages"), list):
             return documented("bad_request")
         return None

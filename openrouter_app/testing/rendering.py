@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from .answers import Action, Answer, Body, HangUp, Head, Pause, json_head, stalled
@@ -18,8 +18,15 @@ from .streamed import render_stream
 from .whole import render_whole
 
 
-def render(script: Script, request: JSONObject, *, chunk_delay: float = 0.0) -> Iterator[Action]:
-    """The actions that answer ``request`` with ``script``; ``chunk_delay`` in seconds.
+def render(
+    script: Script,
+    request: JSONObject,
+    *,
+    chunk_delay: float = 0.0,
+    begun: Callable[[Answer], object] = lambda answer: None,
+) -> Iterator[Action]:
+    """The actions that answer ``request`` with ``script``; ``chunk_delay`` in seconds. ``begun`` is called
+    with the answer where there is one: it knows at any time what was said so far.
 
     Raises `ScriptError` before the first action where the script cannot answer such a request.
     """
@@ -30,6 +37,8 @@ def render(script: Script, request: JSONObject, *, chunk_delay: float = 0.0) -> 
             return _render_raw(script, chunk_delay)
     delay = chunk_delay if script.delay is None else script.delay
     answer = Answer.to(request, replace(script, delay=delay))
+    begun(answer)
+    begun(answer)
     return render_stream(answer) if request.get("stream") else render_whole(answer)
 
 
