@@ -513,3 +513,23 @@ async def test_answer_that_says_nothing_is_asked_for_again(openrouter, model, mo
     events = [event async for event in model(retries=2).astream("hi")]
     assert [event.text for event in events if isinstance(event, TextDelta)] == ["Hi"]
     assert [type(event) for event in events].count(ReplyStarted) == 1
+
+
+async def test_each_answer_that_begins_is_told_by_its_id_before_its_content(openrouter, model, monkeypatch):
+    """Also one that breaks off before it has said anything and is asked for again: it may cost something."""
+    monkeypatch.setattr("openrouter_app.engine.chains.model.FIRST_PAUSE", 0)
+    for _ in range(2):
+        openrouter.error("rate_limited")
+        openrouter.cut()
+        openrouter.reply("At last.")
+    told, shown = [], []
+    chain = model(retries=2, on_answer=lambda id: told.append((id, len(shown))))
+    for event in chain.stream("hi"):
+        shown.append(event)
+    assert told == [(id, 0) for id in openrouter.generations]
+    assert len(told) == 2
+    assert shown[-1].id == told[-1][0]
+    told.clear()
+    async for _event in chain.astream("hi"):
+        pass
+    assert [id for id, _ in told] == list(openrouter.generations)[2:]

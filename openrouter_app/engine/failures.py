@@ -144,6 +144,12 @@ def hide_key(error: OpenRouterError, key: str) -> None:
     error.args = tuple(pattern.sub("[redacted]", a) if isinstance(a, str) else a for a in error.args)
 
 
+def generation_of(headers: Mapping[str, str]) -> str:
+    """The id of the answer that comes with these headers, "" where they do not say it."""
+    found = (value for name, value in headers.items() if name.lower() == "x-generation-id")
+    return next(found, "")[:MAX_WORD]
+
+
 def failure_of_response(status: int, headers: Mapping[str, str], body: bytes | bytearray) -> ProviderError:
     """The error an HTTP answer stands for: OpenRouter's JSON, another server's, or an HTML page."""
     named = {name.lower(): value for name, value in headers.items()}
@@ -157,7 +163,7 @@ def failure_of_response(status: int, headers: Mapping[str, str], body: bytes | b
     error = payload.get("error") if isinstance(payload, dict) else None
     if error is None:
         error = {"message": body[:500].decode("utf-8", "replace")}
-    generation = named.get("x-generation-id", "")[:MAX_WORD] or None
+    generation = generation_of(named) or None
     failure = failure_of(error, status=status, headers=named, generation_id=generation)
     if status < 400 and failure.status is None:  # such as 304, which nobody asked for
         failure.status, failure.retryable = status, False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..base_url import check_base_url
@@ -21,12 +21,13 @@ from ..errors import (
     ReadTimeoutError,
     UpstreamError,
 )
-from ..failures import failure_of_response, hide_key
+from ..failures import failure_of_response, generation_of, hide_key
 from ..flows import Close, Finish, Flow, Open, Read, Sleep
 from ..fold import ReplyFold
 from ..messages import Event, Message, Reply
 from ..replies import reply_of
 from ..requests import encode_body, messages_of, present_names, wire_messages
+from ..secret import Secret
 from ..tools import ToolChoice, ToolSpec
 from ..wire import ReplyDecoder, decode_completion
 from .steps import Call, Step, Upstream
@@ -68,6 +69,9 @@ class ChatOpenRouter(Step[Any]):
     429, 502 to 504, 520 to 524, 529 and what says that it is retryable, after a random pause of up to
     0.5, 1, 2, ... seconds or the ``Retry-After`` of up to 30; the total timeout spans them all.
 
+    ``on_answer`` is called with the generation's id ("" where the headers do not say it) when an answer
+    has begun to come, before its first content; also for one that breaks off and is asked for again.
+
     What is left out comes, at each call, from the Django setting ``OPENROUTER``, or without
     Django from ``OPENROUTER_API_KEY`` and ``OPENROUTER_BASE_URL``. Raises `ConfigurationError`
     for a base URL that would send the key over plain http to another machine.
@@ -77,7 +81,7 @@ class ChatOpenRouter(Step[Any]):
         self,
         *,
         model: str,
-        api_key: str | None = None,
+        api_key: Secret | str | None = None,
         base_url: str | None = None,
         app_url: str | None = None,
         app_title: str | None = None,
@@ -86,6 +90,7 @@ class ChatOpenRouter(Step[Any]):
         tool_choice: ToolChoice | None = None,
         timeouts: Timeouts | None = None,
         retries: int = 2,
+        on_answer: Callable[[str], object] | None = None,
         allow_insecure_base_url: bool | None = None,
         **options: Any,
     ) -> None:
@@ -98,8 +103,9 @@ class ChatOpenRouter(Step[Any]):
         self.tools = tuple(tools)
         self.tool_choice = tool_choice
         self.retries = retries
+        self.on_answer = on_answer
         self.options = present_names(options)
-        self._api_key = api_key
+        self._api_key = Secret(api_key) if isinstance(api_key, str) else api_key
         self._base_url = base_url
         self._app_url = app_url
         self._app_title = app_title
@@ -115,7 +121,7 @@ class ChatOpenRouter(Step[Any]):
         common = defaults()
         insecure = common.allow_insecure_base_url if self._allow_insecure is None else self._allow_insecure
         base_url = check_base_url(self._base_url or common.base_url, allow_insecure=insecure)
-        api_key = common.api_key if self._api_key is None else self._api_key
+        api_key = Secret(common.api_key) if self._api_key is None else self._api_key
         if not api_key and base_url == BASE_URL:
             raise MissingKeyError(
                 "No OpenRouter API key is set here yet. Whoever runs this sets OPENROUTER['API_KEY'] in "
@@ -127,7 +133,7 @@ class ChatOpenRouter(Step[Any]):
             "Accept-Encoding": "identity",
         }
         if api_key:
-            headers["Authorization"] = f"Bearer {api_key}"
+            headers["Authorization"] = f"Bearer {api_key.reveal()}"
         if app_url := common.app_url if self._app_url is None else self._app_url:
             headers["HTTP-Referer"] = app_url
         if app_title := common.app_title if self._app_title is None else self._app_title:
@@ -168,7 +174,7 @@ class ChatOpenRouter(Step[Any]):
         retries = _check_retries(call.options.get("retries", self.retries))
         clock = _Clock(request.timeouts, call)
         for attempt in range(retries + 1):
-            answer, connection = _Answer(clock), None
+            answer, connection = _Answer(clock, self.on_answer), None
             failure: OpenRouterError
             try:
                 connection = yield Open(request, clock.due)
@@ -197,10 +203,11 @@ class ChatOpenRouter(Step[Any]):
 class _Answer:
     """One attempt's answer. ``has_begun``: events of it were handed out."""
 
-    __slots__ = ("_clock", "_decoder", "has_begun")
+    __slots__ = ("_clock", "_decoder", "_on_answer", "has_begun")
 
-    def __init__(self, clock: _Clock) -> None:
+    def __init__(self, clock: _Clock, on_answer: Callable[[str], object] | None) -> None:
         self._clock = clock
+        self._on_answer = on_answer
         self._decoder = ReplyDecoder()
         self.has_begun = False
 
@@ -223,6 +230,8 @@ class _Answer:
                 connection.headers,
                 (yield from _body(connection, MAX_ERROR_BODY, self._clock, cut=True)),
             )
+        if self._on_answer is not None:
+            self._on_answer(generation_of(connection.headers))
         events: list[Event] = []
         data = yield from self._head(connection)
         if _is_one_body(data, connection.headers.get("content-type", "")):
