@@ -151,9 +151,10 @@ class Mistake(msgspec.Struct, frozen=True):
 
 def get_settings() -> Settings:
     """The settings as they are now. Raises `ImproperlyConfigured` for a mistake in them."""
-    given = getattr(django_settings, "OPENROUTER", {})
-    for mistake in mistakes(given):
+    # no variable holds the dict, and the keys in it, where this raises
+    for mistake in mistakes(getattr(django_settings, "OPENROUTER", {})):
         raise ImproperlyConfigured(" ".join(filter(None, (mistake.message, mistake.hint))))
+    given = getattr(django_settings, "OPENROUTER", {})
     return Settings(**{name: msgspec.convert(value, _TYPES[name]) for name, value in given.items()})
 
 

@@ -62,12 +62,13 @@ FLOORS = {
     "engine.async_branches": 9,
     "engine.drivers": 9,
     "engine.async_drivers": 10,
+    "engine.accounts": 11,
     "engine.chains": 11,
     "engine": 12,
     "": 13,  # the package's door
     # ---- the wall: no Django below ----
+    "conf": 14,
     "background": 15,
-    "conf": 15,
     "database": 15,
     "refusals": 15,
     "sealing": 15,

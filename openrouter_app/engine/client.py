@@ -59,12 +59,15 @@ class Timeouts(msgspec.Struct, frozen=True):
 
 
 class Request(msgspec.Struct, frozen=True):
-    """A POST of JSON. The headers hold the key, so its repr shows neither them nor the body."""
+    """A POST of JSON, or another question. The headers hold the key, so its repr shows neither them nor
+    the body.
+    """
 
     url: str
     headers: Mapping[str, str]
     body: bytes
     timeouts: Timeouts = Timeouts()
+    method: str = "POST"
 
     def __repr__(self) -> str:
         return f"Request(url={self.url!r}, {len(self.body)} bytes)"

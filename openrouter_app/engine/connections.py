@@ -250,7 +250,11 @@ def build(client: httpx.Client | httpx.AsyncClient, request: Request, due: float
     timeout = httpx.Timeout(max(left, limits.idle), connect=connect, pool=connect)
     try:
         return client.build_request(
-            "POST", request.url, headers=dict(request.headers), content=request.body, timeout=timeout
+            request.method,
+            request.url,
+            headers=dict(request.headers),
+            content=request.body or None,
+            timeout=timeout,
         )
     except (httpx.InvalidURL, UnicodeEncodeError, ValueError) as error:
         reason = redact(str(error))

@@ -3,6 +3,7 @@
 import django.db.models.deletion
 import django.utils.timezone
 import openrouter_app.models.fields
+import openrouter_app.models.sealed
 import uuid
 from django.conf import settings
 from django.db import migrations, models
@@ -144,7 +145,7 @@ class Migration(migrations.Migration):
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
                 ('nonce_hash', models.CharField(editable=False, max_length=64, unique=True, verbose_name='nonce')),
                 ('session_hash', models.CharField(editable=False, max_length=64, verbose_name='session')),
-                ('verifier', models.TextField(editable=False, verbose_name='verifier')),
+                ('verifier', openrouter_app.models.sealed.SealedTextField(bound_to=('nonce_hash',), editable=False, verbose_name='verifier')),
                 ('next', models.CharField(blank=True, max_length=2000, verbose_name='page to go back to')),
                 ('created', models.DateTimeField(db_index=True, default=django.utils.timezone.now, editable=False, verbose_name='created')),
             ],
@@ -158,7 +159,7 @@ class Migration(migrations.Migration):
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
                 ('uuid', models.UUIDField(default=uuid.uuid4, editable=False, unique=True, verbose_name='UUID')),
-                ('ciphertext', models.TextField(editable=False, verbose_name='ciphertext')),
+                ('ciphertext', openrouter_app.models.sealed.SealedTextField(bound_to=('user_id', 'uuid'), editable=False, verbose_name='ciphertext')),
                 ('key_hash', models.CharField(db_index=True, editable=False, max_length=64, verbose_name='SHA-256 of the key')),
                 ('origin', models.CharField(choices=[('oauth', 'Signed in at OpenRouter'), ('pasted', 'Pasted by the user')], default='oauth', max_length=10, verbose_name='origin')),
                 ('label', openrouter_app.models.fields.OutsideTextField(blank=True, max_length=200, verbose_name='label')),

@@ -9,11 +9,13 @@ from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from ..engine.secret import Secret
 from .fields import OutsideTextField
+from .sealed import SealedTextField
 
 
 class UserKey(models.Model):
-    """The key of one user. ``ciphertext`` is opened by `openrouter_app.keys` alone, for this row alone."""
+    """The key of one user. `openrouter_app.keys` is how it comes here, is used and goes."""
 
     class Origin(models.TextChoices):
         """How it came here."""
@@ -28,7 +30,7 @@ class UserKey(models.Model):
         related_name="openrouter_key",
         verbose_name=_("user"),
     )
-    ciphertext = models.TextField(_("ciphertext"), editable=False)
+    ciphertext = SealedTextField(_("ciphertext"), bound_to=("user_id", "uuid"))
     key_hash = models.CharField(_("SHA-256 of the key"), max_length=64, db_index=True, editable=False)
     origin = models.CharField(_("origin"), max_length=10, choices=Origin, default=Origin.OAUTH)
     label = OutsideTextField(_("label"), max_length=200, blank=True)
@@ -48,6 +50,10 @@ class UserKey(models.Model):
     def __str__(self) -> str:
         return self.label or self.key_hash[:8]
 
+    def opened(self) -> Secret | None:
+        """The key; None where the row was tampered with, or its encryption key is not set any more."""
+        return UserKey._meta.get_field("ciphertext").opened(self)
+
 
 class SignIn(models.Model):
     """A sign-in at OpenRouter that has begun: what has to come back, and from whom. Used once.
@@ -61,7 +67,7 @@ class SignIn(models.Model):
     user = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+", verbose_name=_("user")
     )
-    verifier = models.TextField(_("verifier"), editable=False)
+    verifier = SealedTextField(_("verifier"), bound_to=("nonce_hash",))
     next = models.CharField(_("page to go back to"), max_length=2_000, blank=True)
     created = models.DateTimeField(_("created"), default=timezone.now, db_index=True, editable=False)
 
@@ -71,3 +77,7 @@ class SignIn(models.Model):
 
     def __str__(self) -> str:
         return self.nonce_hash[:8]
+
+    def opened(self) -> Secret | None:
+        """The verifier; None where the row was tampered with."""
+        return SignIn._meta.get_field("verifier").opened(self)
