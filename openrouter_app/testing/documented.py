@@ -61,6 +61,11 @@ DOCUMENTED_ERRORS: Mapping[str, ErrorReply | RawReply] = MappingProxyType(
             limit_source="account",
             remedy_hint="add_credits_or_lower_max_tokens",
         ),
+        "key_limit": _error(
+            402,
+            "This key's limit is used up. Raise it at https://openrouter.ai/settings/keys",
+            limit_source="key",
+        ),
         "no_credit": _error(402, "Insufficient credits. Add more at https://openrouter.ai/settings/credits"),
         "moderation": _error(
             403,

@@ -7,7 +7,7 @@ The one rule: an exchange ends exactly one way, "complete", "cut" (by the script
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
@@ -106,9 +106,22 @@ async def _hang_up(scope: Scope, watcher: asyncio.Future[None]) -> None:
     await asyncio.wait((watcher,), timeout=1)
 
 
-def plain(status: int, answer: object) -> Iterator[Action]:
-    """``answer`` as JSON."""
-    return iter((json_head(status), Body(compact(answer).encode())))
+@dataclass(frozen=True, slots=True)
+class Page:
+    """An answer for a browser: HTML, or a redirect by its header ``location``."""
+
+    html: str
+    status: int = 200
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+def plain(answer: tuple[int, object] | Page) -> Iterator[Action]:
+    """A status and what is JSON, or a page."""
+    if isinstance(answer, Page):
+        kind = {"content-type": "text/html; charset=utf-8"}
+        return iter((json_head(answer.status, {**kind, **answer.headers}), Body(answer.html.encode())))
+    status, value = answer
+    return iter((json_head(status), Body(compact(value).encode())))
 
 
 def checked(actions: Iterator[Action]) -> Iterator[Action]:
@@ -116,7 +129,7 @@ def checked(actions: Iterator[Action]) -> Iterator[Action]:
     try:
         return chain((next(actions),), actions)
     except ScriptError as error:
-        return plain(500, {"error": {"message": f"The script does not fit: {error}", "code": 500}})
+        return plain((500, {"error": {"message": f"The script does not fit: {error}", "code": 500}}))
 
 
 async def read_body(receive: Receive) -> bytes | None:

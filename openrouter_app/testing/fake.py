@@ -15,62 +15,22 @@ from collections.abc import Callable, Collection
 from functools import partial
 from time import monotonic
 
-from .answers import Answer
 from . import accounts
 from .answers import Answer
 from .documented import documented
 from .exchanges import Exchange, Page, Receive, Scope, Send, answer_lifespan, checked, plain, read_body
 from .generations import Generation, get_generation
+from .models_listed import DEFAULT_MODELS, list_endpoints, list_models
 from .recorded import RecordedRequest
 from .rendering import render
 from .scripting import Scripting
 from .scripts import ErrorReply, JSONObject, Responder, Script
 from .simulation import simulated_reply
 
+Endpoint = Callable[["FakeOpenRouter", RecordedRequest], "tuple[int, object] | Page | None"]
+"""Status and JSON, or a page, for a request it knows, None for all others."""
 
-def _model(id: str, name: str, context: int, prompt: str, completion: str) -> JSONObject:
-    return {
-        "id": id,
-        "canonical_slug": id,
-        "name": name,
-        "created": 1700000000,
-        "description": "Listed by the fake OpenRouter; no such model is asked.",
-        "context_length": context,
-        "architecture": {
-            "modality": "text->text",
-            "input_modalities": ["text"],
-            "output_modalities": ["text"],
-            "tokenizer": "Other",
-            "instruct_type": None,
-        },
-        "pricing": {"prompt": prompt, "completion": completion, "request": "0", "image": "0"},
-        "top_provider": {"context_length": context, "max_completion_tokens": None, "is_moderated": False},
-        "per_request_limits": None,
-        "supported_parameters": [
-            *("max_tokens", "temperature", "top_p", "stop", "seed"),
-            *("tools", "tool_choice", "response_format", "structured_outputs", "reasoning"),
-        ],
-    }
-
-
-DEFAULT_MODELS = (
-    _model("mistralai/mistral-small", "Mistral: Mistral Small", 32768, "0.0000002", "0.0000006"),
-    _model("openai/gpt-4o", "OpenAI: GPT-4o", 128000, "0.0000025", "0.00001"),
-    _model("openai/gpt-4o-mini", "OpenAI: GPT-4o-mini", 128000, "0.00000015", "0.0000006"),
-)
-
-
-def list_models(fake: FakeOpenRouter, request: RecordedRequest) -> tuple[int, object] | None:
-    """``GET .../models``."""
-    if request.method == "GET" and request.path.endswith("/models"):
-        return 200, {"data": fake.models}
-    return None
-
-
-Endpoint = Callable[["FakeOpenRouter", RecordedRequest], "tuple[int, object] | None"]
-"""Status and JSON for a request it knows, None for all others."""
-
-ENDPOINTS: tuple[Endpoint, ...] = (list_models, get_generation)
+ENDPOINTS: tuple[Endpoint, ...] = (list_models, list_endpoints, get_generation, *accounts.ENDPOINTS)
 """What the fake answers beside completions, the first that knows the request."""
 
 
@@ -97,6 +57,8 @@ class FakeOpenRouter(Scripting):
         self.api_keys = None if api_keys is None else frozenset(api_keys)
         self.chunk_delay = chunk_delay
         self.models = list(models)
+        self.accounts = accounts.Accounts()
+        """People's accounts: the codes and keys that its consent page has given."""
         self.generations: dict[str, Generation] = {}
         """Its answers by their ids, the oldest first."""
         self.unlisted_asks = 1
@@ -200,6 +162,7 @@ class FakeOpenRouter(Scripting):
             self._requests.clear()
             self._closed_early.clear()
             self.generations.clear()
+            self.accounts = accounts.Accounts()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -227,9 +190,10 @@ class FakeOpenRouter(Scripting):
         try:
             await exchange.run(actions, scope, receive, send)
         finally:
-            for answer in answers:
-                self.accounts.charge(request.api_key, answer.usage()["cost"])
             with self._changed:
+                newest = reversed(self.generations.values())
+                if made := next((each for each in newest if each.exchange is exchange), None):
+                    self.accounts.charge(request.api_key, made.cost)
                 self._exchanges.remove(exchange)
                 if exchange.state == "closed early":
                     self._closed_early.append(request)

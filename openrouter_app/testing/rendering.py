@@ -38,7 +38,6 @@ def render(
     delay = chunk_delay if script.delay is None else script.delay
     answer = Answer.to(request, replace(script, delay=delay))
     begun(answer)
-    begun(answer)
     return render_stream(answer) if request.get("stream") else render_whole(answer)
 
 

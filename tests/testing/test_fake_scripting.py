@@ -81,12 +81,12 @@ def test_unused_scripts_can_be_seen_and_cleared(fake):
 
 
 def test_reset_forgets_everything(fake, ask, client):
-    fake.route("GET", "/key", {})
+    fake.route("GET", "/nothing", {})
     ask()
     fake.reply("left over")
     fake.reset()
     assert (fake.unused, fake.requests, fake.closed_early, fake.active) == ((), (), (), ())
-    assert client.get("/key").status_code == 404
+    assert client.get("/nothing").status_code == 404
 
 
 def test_requests_are_kept_as_they_came(fake, ask):
