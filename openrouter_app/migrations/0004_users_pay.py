@@ -140,6 +140,23 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
+            name='OfferedKey',
+            fields=[
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('ciphertext', openrouter_app.models.sealed.SealedTextField(bound_to=('user_id', 'key_hash'), editable=False, verbose_name='ciphertext')),
+                ('key_hash', models.CharField(editable=False, max_length=64, verbose_name='SHA-256 of the key')),
+                ('origin', models.CharField(choices=[('oauth', 'Signed in at OpenRouter'), ('pasted', 'Pasted by the user')], max_length=10, verbose_name='origin')),
+                ('label', openrouter_app.models.fields.OutsideTextField(blank=True, max_length=200, verbose_name='label')),
+                ('next', models.CharField(blank=True, max_length=2000, verbose_name='page to go back to')),
+                ('created', models.DateTimeField(db_index=True, default=django.utils.timezone.now, editable=False, verbose_name='created')),
+                ('user', models.OneToOneField(on_delete=django.db.models.deletion.CASCADE, related_name='+', to=settings.AUTH_USER_MODEL, verbose_name='user')),
+            ],
+            options={
+                'verbose_name': 'key to choose',
+                'verbose_name_plural': 'keys to choose',
+            },
+        ),
+        migrations.CreateModel(
             name='SignIn',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),

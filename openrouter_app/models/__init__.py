@@ -13,6 +13,7 @@
 `ModelCall`        a generation, with what it cost
 `UserKey`          a user's own key at OpenRouter, sealed
 `SignIn`           a sign-in at OpenRouter that has begun
+`OfferedKey`       a key that came while there was another
 `Budget`           a pot for a day or a month, with its `BudgetPeriod` and its `Charge` rows
 `KillSwitch`       the row that stops everything
 `CatalogueModel`   a model that OpenRouter lists
@@ -24,7 +25,7 @@ from .budgets import Budget, BudgetPeriod, Charge, Spending
 from .catalogue import CatalogueModel
 from .chains import Chain
 from .conversations import Conversation, Message
-from .keys import SignIn, UserKey
+from .keys import OfferedKey, SignIn, UserKey
 from .kill_switch import KillSwitch
 from .model_calls import ModelCall
 from .owners import Owner
@@ -48,6 +49,7 @@ __all__ = [
     "Label",
     "Message",
     "ModelCall",
+    "OfferedKey",
     "Owner",
     "PromptRow",
     "PromptTemplate",

@@ -173,6 +173,11 @@ class Chain(models.Model):
         return self.enabled and self.access in _open_to(user)
 
     @property
+    def users_may_pay(self) -> bool:
+        """Whether a user's own account at OpenRouter is of any use for it."""
+        return self.payer != self.Payer.SITE
+
+    @property
     def published(self) -> ChainVersion | None:
         """The version that runs by default, or None."""
         return next((label.version for label in self.labels.all() if label.name == DEFAULT_LABEL), None)

@@ -81,3 +81,28 @@ class SignIn(models.Model):
     def opened(self) -> Secret | None:
         """The verifier; None where the row was tampered with."""
         return SignIn._meta.get_field("verifier").opened(self)
+
+
+class OfferedKey(models.Model):
+    """A key that came while its user had another one: within ten minutes he says which of the two stays."""
+
+    user = models.OneToOneField(
+        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+", verbose_name=_("user")
+    )
+    ciphertext = SealedTextField(_("ciphertext"), bound_to=("user_id", "key_hash"))
+    key_hash = models.CharField(_("SHA-256 of the key"), max_length=64, editable=False)
+    origin = models.CharField(_("origin"), max_length=10, choices=UserKey.Origin)
+    label = OutsideTextField(_("label"), max_length=200, blank=True)
+    next = models.CharField(_("page to go back to"), max_length=2_000, blank=True)
+    created = models.DateTimeField(_("created"), default=timezone.now, db_index=True, editable=False)
+
+    class Meta:
+        verbose_name = _("key to choose")
+        verbose_name_plural = _("keys to choose")
+
+    def __str__(self) -> str:
+        return self.label or self.key_hash[:8]
+
+    def opened(self) -> Secret | None:
+        """The key; None where the row was tampered with."""
+        return OfferedKey._meta.get_field("ciphertext").opened(self)
