@@ -7,11 +7,15 @@ E003      ``BASE_URL`` would send the key over plain http to another machine
 E004      an entry of ``ALLOWED_ORIGINS`` is no origin
 E005      ``WEBSOCKET_PATH`` does not begin with a slash
 E006      ``TITLE_CHAIN`` names no published chain with exactly one variable (``check --database default``)
+E007      ``ENCRYPTION_KEYS`` has an entry that is too short, stands there twice or has a space at an end
+E008      ``CALLBACK_ORIGIN`` is no origin, or plain http to another machine
+E009      ``WEB_URL`` is no http(s) address
 W001      no ``API_KEY``
 W002      ``ALLOWED_HOSTS = ["*"]``: any site's page could open the websocket
 W003      the Redis channel layer would give up on every socket that is silent for five seconds
 W004      SQLite whose writers refuse each other instead of waiting
 W005      a published chain has a tool whose handler no installed app has (``check --database default``)
+W006      no ``ENCRYPTION_KEYS``: users' keys depend on ``SECRET_KEY`` (``check --deploy``)
 ========  ==========================================================================
 """
 
@@ -31,8 +35,10 @@ from .conf import Mistake, Settings, get_settings, mistakes
 from .models import Label
 from .models.versions import DEFAULT_LABEL
 from .naming import only_variable
+from .sealing import problems
 from .tool_handlers import find
 
+NEW_KEY = 'python -c "from cryptography.fernet import Fernet; print(Fernet.generate_key().decode())"'
 LAYER_WAIT = 5
 """Seconds ``RedisChannelLayer`` lets Redis wait for a message; redis-py's own patience from 8 on."""
 SQLITE_TIMEOUT = 20
@@ -46,7 +52,8 @@ def check_settings(**kwargs: Any) -> list[CheckMessage]:
         Error(mistake.message, hint=mistake.hint or None, id="openrouter_app.E001")
         for mistake in mistakes_in_settings()
     ]
-    return wrong or [*_base_url(get_settings()), *_websocket(get_settings())]
+    settings = None if wrong else get_settings()
+    return wrong if settings is None else [*_base_url(settings), *_websocket(settings), *_accounts(settings)]
 
 
 def mistakes_in_settings() -> list[Mistake]:
@@ -102,6 +109,43 @@ def _websocket(settings: Settings) -> Iterator[CheckMessage]:
             "all that keeps other sites' pages out.",
             hint="Name the site's hosts in ALLOWED_HOSTS.",
             id="openrouter_app.W002",
+        )
+
+
+def _accounts(settings: Settings) -> Iterator[CheckMessage]:
+    for problem in problems(settings.ENCRYPTION_KEYS):
+        yield Error(
+            f"OPENROUTER['ENCRYPTION_KEYS'] is wrong: {problem}",
+            hint=f"Make a key with: {NEW_KEY}",
+            id="openrouter_app.E007",
+        )
+    origin = settings.CALLBACK_ORIGIN
+    if origin and not (_is_origin(origin) and (origin.startswith("https:") or _is_loopback(_host(origin)))):
+        yield Error(
+            f"OPENROUTER['CALLBACK_ORIGIN'] is {origin!r}: OpenRouter sends nobody back there.",
+            hint="It is this site's scheme and host, 'https://app.example.com', and a port where that is not "
+            "the usual one; http only for this machine.",
+            id="openrouter_app.E008",
+        )
+    if settings.WEB_URL and not _is_address(settings.WEB_URL):
+        yield Error(
+            "OPENROUTER['WEB_URL'] is no http or https address.",
+            hint="It is where OpenRouter's own pages are, 'https://openrouter.ai'; leave it empty for "
+            "BASE_URL without '/api/v1'.",
+            id="openrouter_app.E009",
+        )
+
+
+@register("openrouter", Tags.security, deploy=True)
+def check_encryption_keys(**kwargs: Any) -> Iterator[CheckMessage]:
+    """Where nobody brings a key this warns for nothing; but nobody would think of it later."""
+    if not mistakes_in_settings() and not get_settings().ENCRYPTION_KEYS:
+        yield Warning(
+            "OPENROUTER has no 'ENCRYPTION_KEYS': users' keys are encrypted with what is derived from "
+            "SECRET_KEY, and are lost with it.",
+            hint=f"Make a key with: {NEW_KEY}, keep it apart from the database's backups, set it, then run "
+            "manage.py openrouter_rotate_keys.",
+            id="openrouter_app.W006",
         )
 
 
@@ -220,6 +264,20 @@ def _is_loopback(host: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def _host(address: str) -> str:
+    return urlsplit(address).hostname or ""
+
+
+def _is_address(address: str) -> bool:
+    try:
+        url = urlsplit(address)
+        _ = url.port
+    except ValueError:
+        return False
+    bare = not (url.query or url.fragment or url.username or url.password)
+    return url.scheme in {"http", "https"} and bool(url.hostname) and bare
 
 
 def _is_origin(origin: str) -> bool:

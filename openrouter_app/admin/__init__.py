@@ -7,6 +7,7 @@ work under the site's Content-Security-Policy, in light and dark.
 
 from .chains import ChainAdmin
 from .conversations import ConversationAdmin
+from .keys import UserKeyAdmin
 from .prompts import PromptTemplateAdmin
 from .runs import RunAdmin
 from .spending import SpendingAdmin
@@ -23,4 +24,5 @@ __all__ = [
     "SpendingAdmin",
     "ToolCallAdmin",
     "ToolSpecAdmin",
+    "UserKeyAdmin",
 ]

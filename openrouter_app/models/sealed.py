@@ -58,8 +58,8 @@ class SealedTextField(models.TextField):  # type: ignore[type-arg]  # said below
         return self._refuse()
 
     def to_python(self, value: Any) -> Any:
-        """A fixture's token. Raises `ValidationError` for anything else."""
-        if is_token(value):
+        """A fixture's token, or a secret. Raises `ValidationError` for anything else."""
+        if is_token(value) or isinstance(value, Secret):
             return value
         del value
         raise ValidationError(_("This is no sealed text."), code="invalid")
