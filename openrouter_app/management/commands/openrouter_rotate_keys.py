@@ -43,8 +43,8 @@ class Command(BaseCommand):
         if counted["lost"]:
             self.stderr.write(
                 f"{_counted(counted['lost'], what)} could not be opened: what was used to seal is neither in "
-                "ENCRYPTION_KEYS nor in SECRET_KEY_FALLBACKS, or somebody changed the row. It stays as it is; "
-                "the user is asked to connect again."
+                "ENCRYPTION_KEYS nor in SECRET_KEY_FALLBACKS, or somebody changed the row. It stays as it "
+                "is; the user is asked to connect again."
             )
 
 
