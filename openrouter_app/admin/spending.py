@@ -31,6 +31,8 @@ else:
 DAYS = 30
 """Shown where nobody says which."""
 MOST_DAYS = 3_660
+EARLIEST = date(2000, 1, 1)
+"""There was nothing to pay for before; a calendar has a first day."""
 LINES = 50
 """Of chains, models and users on the page; the file has all."""
 VIEW = "openrouter_app.view_charge"
@@ -60,7 +62,7 @@ class FilterForm(forms.Form):
         cleaned: dict[str, Any] = super().clean() or self.cleaned_data
         if self.errors:
             return cleaned
-        last = cleaned["last"] or localdate()
+        last = max(cleaned["last"] or localdate(), EARLIEST)
         first = cleaned["first"] or last - timedelta(days=DAYS - 1)
         if first > last:
             self.add_error("first", gettext("The first day comes after the last."))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from calendar import monthrange
 from collections.abc import Iterator
 from datetime import date, timedelta
-from decimal import Decimal
+from decimal import ROUND_CEILING, Decimal
 
 import msgspec
 from django.utils.formats import date_format
@@ -66,7 +66,7 @@ def chart_of(days: list[Group], filters: Filters) -> Chart | None:
     if highest <= 0:
         return None
     step = step_of(highest)
-    top = step * -(-highest // step)
+    top = step * (highest / step).to_integral_value(ROUND_CEILING)
     starts = list(_months(filters) if is_monthly else _days(filters))
     place = WIDTH / len(starts)
     every = -(-len(starts) // _LABELS)

@@ -16,6 +16,7 @@ from ..models import Budget, Charge
 PAYERS = {"site": Budget.Scope.SITE, "user": Budget.Scope.OWN}
 """Who paid, as the filter calls it, and the pot that counts it."""
 ZERO = Decimal(0)
+PLACES = Decimal("1e-10")
 
 
 class Filters(msgspec.Struct, frozen=True):
@@ -89,7 +90,7 @@ def report(filters: Filters) -> Report:
     return Report(
         filters,
         total=_total(days),
-        reserved=reserved or ZERO,
+        reserved=_exact(reserved),
         days=days,
         chains=_dearest_first(_groups(found, "chain_slug")),
         models=_dearest_first(models),
@@ -109,9 +110,14 @@ def _groups(found: QuerySet[Charge], field: str, name: str = "", *, unnamed: str
         .values_list("group", "named", "runs", "site", "own", "estimates")
     )
     return [
-        Group(key, str(named or unnamed), runs, site or ZERO, own or ZERO, bool(estimates))
+        Group(key, str(named or unnamed), runs, _exact(site), _exact(own), bool(estimates))
         for key, named, runs, site, own, estimates in rows
     ]
+
+
+def _exact(sum: Decimal | None) -> Decimal:
+    """SQLite adds up floats; their error is far behind the last of the places that are stored."""
+    return ZERO if sum is None else sum.quantize(PLACES)
 
 
 def _dearest_first(groups: list[Group]) -> list[Group]:
