@@ -16,7 +16,9 @@ class Refused(OpenRouterError):
     Codes: ``not_found`` (also for what is somebody else's), ``forbidden``, ``unpublished``,
     ``invalid_input`` (``details`` may name ``variables`` or ``options``), ``limit`` and ``busy``
     (``details`` may have ``retry_after``, seconds; ``run`` is the one that a conversation is busy with),
-    ``decided`` and ``expired`` of decisions that come too late.
+    ``decided`` and ``expired`` of decisions that come too late, ``budget`` (``details`` have ``left``, US
+    dollars as text, and ``resets``, ISO 8601) and ``needs_key``; ``connect`` in ``details`` says that an
+    OpenRouter account of the user's own would help.
     """
 
     def __init__(

@@ -1,0 +1,189 @@
+"""The ledger: what runs may cost is reserved, what they have cost is settled.
+
+A run has a charge in every pot it is paid from, for a day's or month's period each. In the pot of the
+ledger (the site's of a day, or that of what users pay themselves) its charges add up to what it has cost;
+what a period has spent and reserved is the sum of its charges. Whatever changes any of that does so in one
+transaction, behind the locks of `pots.locked`.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from decimal import ROUND_HALF_EVEN, Decimal
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from django.db import transaction
+from django.db.models import Exists, OuterRef, Q
+
+from ..models import Budget, BudgetPeriod, Chain, Charge, Run
+from .pots import budgets_for, is_ledger, locked, periods_now
+from .worst_case import CENT, Ask, worst_case
+
+NOTHING = Decimal(0)
+MOST_ORPHANS = 100
+"""Runs that one look answers."""
+
+
+class Short(msgspec.Struct, frozen=True):
+    """There is not enough left in ``period``; ``worst`` is what it would have taken, None: nobody knows."""
+
+    period: BudgetPeriod
+    worst: Decimal | None
+
+
+def left_in(period: BudgetPeriod) -> Decimal | None:
+    """What nobody has spent or reserved, in US dollars; None: there is no limit."""
+    limit = limit_of(period.budget)
+    return None if limit is None else max(limit - period.spent - period.reserved, NOTHING)
+
+
+def limit_of(budget: Budget) -> Decimal | None:
+    """What may be spent in a period; None: it only counts, as what users pay themselves always does."""
+    return None if budget.scope == Budget.Scope.OWN else budget.limit
+
+
+def reserve(ask: Ask, payer: str, earlier: Iterable[Budget] = ()) -> Short | None:
+    """Reserve the worst case in all pots of a run, or in none: then answers where it is short. In the
+    caller's transaction.
+
+    Where no pot has a limit nothing is reserved. Where one has, but nobody knows what the answer may cost,
+    it is all that is left there: one such run at a time. What costs nothing always fits. ``earlier`` are
+    pots that the run is in already: it stays in them.
+    """
+    budgets = {budget.pk: budget for budget in (*earlier, *budgets_for(payer, ask.chain, ask.user))}
+    limited = any(limit_of(budget) is not None for budget in budgets.values())
+    worst = worst_case(ask) if limited else NOTHING
+    pks = periods_now(budgets.values(), ask.user)
+    amount = NOTHING
+    if limited:
+        periods = locked(Q(pk__in=pks))
+        rooms = {period.pk: room for period in periods if (room := left_in(period)) is not None}
+        amount = min(rooms.values(), default=NOTHING) if worst is None else worst
+        for period in periods:
+            room = rooms.get(period.pk)
+            if room is not None and (room < amount or (worst is None and not room)):
+                return Short(period, worst)
+        if amount:
+            for period in periods:
+                period.reserved += amount
+            BudgetPeriod.objects.bulk_update(periods, ["reserved"])
+    _open(ask.run, pks, ask.chain, ask.user, model=ask.model, reserved=amount)
+    return None
+
+
+def _open(run: UUID, periods: list[int], chain: Chain, user: Any, **fields: Any) -> None:
+    """The charges of a run in these periods, where there are some already the same ones."""
+    known = Charge.objects.filter(run_uuid=run, period__in=periods)
+    there = set(known.values_list("period", flat=True))
+    if there:
+        known.update(**fields)
+    Charge.objects.bulk_create(
+        Charge(period_id=pk, run_uuid=run, user=user, chain_slug=chain.slug, **fields)
+        for pk in periods
+        if pk not in there
+    )
+
+
+def reserve_anew(ask: Ask, payer: str, cost: Decimal | None) -> Short | None:
+    """For a further call of a model: settle ``cost``, what the run has cost so far (None: as it is known),
+    give back what it had reserved, and reserve in the periods of now. In the caller's transaction.
+    """
+    charged = Charge.objects.filter(run_uuid=ask.run)
+    earlier = list(Budget.objects.filter(pk__in=charged.values("period__budget")))
+    now = periods_now([*earlier, *budgets_for(payer, ask.chain, ask.user)], ask.user)
+    locked(Q(pk__in=now) | Q(pk__in=charged.values("period")))  # all at once, in their order
+    _settle(ask.run, cost, release=True)
+    return reserve(ask, payer, earlier)
+
+
+def settle(run: UUID, cost: Decimal, *, model: str = "", estimated: bool = False, final: bool = True) -> None:
+    """Note what a run has cost so far, in US dollars and in all, and give back what it had reserved.
+
+    May be called in a transaction, and again: the same changes nothing. A run without charges, as one that
+    was made before there was a ledger, gets them here if it cost something. Not ``final``: it waits, and
+    `reserve_more` is called before it goes on.
+    """
+    with transaction.atomic():
+        noted = _settle(run, cost, model=model, estimated=estimated, release=True)
+        if not noted and cost and _open_late(run):
+            _settle(run, cost, model=model, estimated=estimated, release=True)
+        if final:
+            row = Run.objects.filter(uuid=run).values("pk")
+            Charge.objects.filter(run_uuid=run, run=None).update(run=row)
+
+
+def correct(run: UUID, cost: Decimal) -> None:
+    """Note the exact cost of a run that was settled with an estimate. What it has reserved stays."""
+    with transaction.atomic():
+        _settle(run, cost, release=False)
+
+
+def _settle(
+    run: UUID, cost: Decimal | None, *, model: str = "", estimated: bool = False, release: bool
+) -> bool:
+    """Bring the charges of a run to ``cost``: what is new is charged to the newest of each pot, what was too
+    much is taken from the newest first.
+    """
+    periods = {
+        period.pk: period for period in locked(Q(pk__in=Charge.objects.filter(run_uuid=run).values("period")))
+    }
+    charges = list(Charge.objects.filter(run_uuid=run, period__in=periods).order_by("-period__starts", "-pk"))
+    if not charges:
+        return
+    difference = NOTHING
+    if cost is not None:
+        known = (
+            charge.settled or NOTHING for charge in charges if is_ledger(periods[charge.period_id].budget)
+        )
+        difference = cost.quantize(CENT, ROUND_HALF_EVEN) - sum(known, NOTHING)
+    pots: dict[int, list[Charge]] = defaultdict(list)
+    for charge in charges:
+        pots[periods[charge.period_id].budget_id].append(charge)
+    for several in pots.values():
+        rest = difference
+        for charge in several:
+            period = periods[charge.period_id]
+            before = charge.settled or NOTHING
+            change = max(rest, -before)
+            rest -= change
+            if cost is not None:
+                charge.settled = before + change
+                charge.estimated = estimated
+            charge.model = model or charge.model
+            period.spent += change
+            if release:
+                period.reserved -= charge.reserved
+                charge.reserved = NOTHING
+    Charge.objects.bulk_update(charges, ["reserved", "settled", "estimated", "model"])
+    BudgetPeriod.objects.bulk_update(periods.values(), ["spent", "reserved"])
+    return True
+
+
+def _open_late(run: UUID) -> bool:
+    row = Run.objects.select_related("chain", "user").filter(uuid=run).first()
+    if row is None:
+        return False
+    pks = periods_now(budgets_for(row.payer, row.chain, row.user), row.user)
+    _open(run, pks, row.chain, row.user)
+    return True
+
+
+def orphans() -> list[UUID]:
+    """Runs that have ended, or are gone, with something still reserved: whose end nobody settled."""
+    going = Run.objects.filter(uuid=OuterRef("run_uuid"), status__in=Run.UNFINISHED)
+    left = Charge.objects.filter(~Exists(going), reserved__gt=0).order_by()
+    return list(left.values_list("run_uuid", flat=True).distinct()[:MOST_ORPHANS])
+
+
+def release_orphans() -> int:
+    """Settle these with what their row says, or with what is known where that is gone; answers how many."""
+    found = orphans()
+    costs = dict(Run.objects.filter(uuid__in=found).values_list("uuid", "cost"))
+    for run in found:
+        with transaction.atomic():
+            _settle(run, costs.get(run), release=True)
+            Charge.objects.filter(run_uuid=run, settled=None).update(settled=NOTHING)
+    return len(found)
