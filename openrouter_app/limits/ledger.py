@@ -125,20 +125,18 @@ def _settle(
     run: UUID, cost: Decimal | None, *, model: str = "", estimated: bool = False, release: bool
 ) -> bool:
     """Bring the charges of a run to ``cost``: what is new is charged to the newest of each pot, what was too
-    much is taken from the newest first.
+    much is taken from the newest first. False: there are none.
     """
-    periods = {
-        period.pk: period for period in locked(Q(pk__in=Charge.objects.filter(run_uuid=run).values("period")))
-    }
-    charges = list(Charge.objects.filter(run_uuid=run, period__in=periods).order_by("-period__starts", "-pk"))
+    of_run = Charge.objects.filter(run_uuid=run)
+    periods = {period.pk: period for period in locked(Q(pk__in=of_run.values("period")))}
+    charges = list(of_run.filter(period__in=periods).order_by("-period__starts", "-pk"))
     if not charges:
-        return
+        return False
     difference = NOTHING
     if cost is not None:
-        known = (
-            charge.settled or NOTHING for charge in charges if is_ledger(periods[charge.period_id].budget)
-        )
-        difference = cost.quantize(CENT, ROUND_HALF_EVEN) - sum(known, NOTHING)
+        counted = [charge for charge in charges if is_ledger(periods[charge.period_id].budget)]
+        known = sum((charge.settled or NOTHING for charge in counted), NOTHING)
+        difference = cost.quantize(CENT, ROUND_HALF_EVEN) - known
     pots: dict[int, list[Charge]] = defaultdict(list)
     for charge in charges:
         pots[periods[charge.period_id].budget_id].append(charge)
