@@ -20,7 +20,7 @@ from django.db.models import Exists, OuterRef, Q
 
 from ..models import Budget, BudgetPeriod, Chain, Charge, Run
 from .pots import budgets_for, is_ledger, locked, periods_now
-from .worst_case import CENT, Ask, worst_case
+from .worst_case import SMALLEST, Ask, worst_case
 
 NOTHING = Decimal(0)
 MOST_ORPHANS = 100
@@ -136,7 +136,7 @@ def _settle(
     if cost is not None:
         counted = [charge for charge in charges if is_ledger(periods[charge.period_id].budget)]
         known = sum((charge.settled or NOTHING for charge in counted), NOTHING)
-        difference = cost.quantize(CENT, ROUND_HALF_EVEN) - known
+        difference = cost.quantize(SMALLEST, ROUND_HALF_EVEN) - known
     pots: dict[int, list[Charge]] = defaultdict(list)
     for charge in charges:
         pots[periods[charge.period_id].budget_id].append(charge)

@@ -14,8 +14,9 @@ from ..models import Chain, Owner
 
 BYTES_A_TOKEN = 2
 """Bytes of the prompt for which a token is reckoned. Text has about four; code and other scripts fewer."""
-CENT = Decimal("1e-10")
+SMALLEST = Decimal("1e-10")
 """The smallest amount a column of money holds."""
+MAXIMA = ("max_tokens", "max_completion_tokens")
 
 
 class Ask(msgspec.Struct, frozen=True):
@@ -50,7 +51,7 @@ def worst_case(ask: Ask) -> Decimal | None:
     if price.context_length:
         prompt = min(prompt, price.context_length)
     cost = prompt * price.prompt + price.request + (longest or 0) * dearest
-    return max(cost, Decimal(0)).quantize(CENT, ROUND_CEILING)
+    return max(cost, Decimal(0)).quantize(SMALLEST, ROUND_CEILING)
 
 
 def _fallbacks(ask: Ask) -> list[str]:
@@ -60,6 +61,6 @@ def _fallbacks(ask: Ask) -> list[str]:
 
 def _longest(options: Mapping[str, Any]) -> int | None:
     """The tokens that the request allows the answer; None where it says nothing that can be counted on."""
-    said = [options.get(name) for name in ("max_tokens", "max_completion_tokens")]
-    counted = [number for number in said if isinstance(number, int) and not isinstance(number, bool)]
-    return max(counted) if counted and min(counted) > 0 else None
+    said = [options[name] for name in MAXIMA if options.get(name) is not None]
+    are_numbers = all(isinstance(number, int) and not isinstance(number, bool) for number in said)
+    return max(said) if said and are_numbers and min(said) > 0 else None

@@ -325,6 +325,10 @@ class Migration(migrations.Migration):
             model_name='charge',
             constraint=models.CheckConstraint(condition=models.Q(('reserved__gte', 0)), name='openrouter_app_charge_reserved_not_negative'),
         ),
+        migrations.AddIndex(
+            model_name='charge',
+            index=models.Index(condition=models.Q(('reserved__gt', 0)), fields=['run_uuid'], name='openrouter_charge_reserved'),
+        ),
         migrations.AddConstraint(
             model_name='killswitch',
             constraint=models.CheckConstraint(condition=models.Q(('pk', 1)), name='openrouter_app_kill_switch_one_row'),

@@ -166,6 +166,10 @@ class Charge(models.Model):
                 condition=Q(reserved__gte=0), name="openrouter_app_charge_reserved_not_negative"
             ),
         ]
+        indexes = [
+            # What is looked for again and again: reservations that nobody gave back.
+            models.Index(fields=["run_uuid"], condition=Q(reserved__gt=0), name="openrouter_charge_reserved"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.run_uuid}: {self.settled if self.settled is not None else self.reserved}"
