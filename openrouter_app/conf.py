@@ -154,8 +154,7 @@ def get_settings() -> Settings:
     # no variable holds the dict, and the keys in it, where this raises
     for mistake in mistakes(getattr(django_settings, "OPENROUTER", {})):
         raise ImproperlyConfigured(" ".join(filter(None, (mistake.message, mistake.hint))))
-    given = getattr(django_settings, "OPENROUTER", {})
-    return Settings(**{name: msgspec.convert(value, _TYPES[name]) for name, value in given.items()})
+    return Settings(**{name: _converted(name) for name in getattr(django_settings, "OPENROUTER", {})})
 
 
 def mistakes(given: object) -> Iterator[Mistake]:
@@ -168,6 +167,10 @@ def mistakes(given: object) -> Iterator[Mistake]:
             yield Mistake(f"OPENROUTER has no setting {name!r}.", hint=_meant(name))
         elif problem := _wrong(name, value):
             yield Mistake(f"OPENROUTER[{name!r}] is wrong: {problem}.")
+
+
+def _converted(name: str) -> Any:
+    return msgspec.convert(django_settings.OPENROUTER[name], _TYPES[name])
 
 
 def _meant(name: object) -> str:

@@ -28,6 +28,7 @@ SHORTEST_PASSPHRASE = 32
 _SALT = b"openrouter_app.sealing"
 _FERNET_KEY = re.compile(r"[A-Za-z0-9_-]{43}=")
 _TOKEN = re.compile(r"gAAAA[A-Za-z0-9_-]+={0,2}")
+_payload = msgspec.json.Decoder(tuple[str, Secret], dec_hook=lambda kind, text: Secret(text))
 
 
 def seal(text: str | Secret, *, bound_to: str) -> str:
@@ -46,11 +47,11 @@ def unseal(token: str, *, bound_to: str) -> Secret | None:
     key is not set any more.
     """
     try:
-        opened = MultiFernet([Fernet(key) for key in _keys()]).decrypt(token)
-        bound, text = msgspec.json.decode(opened, type=tuple[str, str])
+        # in one expression, and a `Secret` at once: no variable holds the text
+        bound, secret = _payload.decode(MultiFernet([Fernet(key) for key in _keys()]).decrypt(token))
     except (InvalidToken, msgspec.MsgspecError, UnicodeError):
         return None
-    return Secret(text) if compare_digest(bound.encode(), bound_to.encode()) else None
+    return secret if compare_digest(bound.encode(), bound_to.encode()) else None
 
 
 def is_current(token: str) -> bool:

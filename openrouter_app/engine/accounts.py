@@ -21,10 +21,10 @@ import msgspec
 
 from .async_drivers import adrive
 from .base_url import check_base_url
-from .client import Request
+from .client import Headers, Request
 from .defaults import defaults
 from .errors import InputError, OpenRouterError, ReadTimeoutError, UpstreamError
-from .failures import SHORTEST_KEY, failure_of_response, hide_key
+from .failures import SHORTEST_KEY, failure_of_response, hide_key, without_key
 from .flows import Close, Finish, Flow, Open, Read
 from .json_size import members_of
 from .secret import Secret
@@ -142,23 +142,23 @@ def _request(method: str, path: str, key: Secret | None, body: bytes = b"") -> R
     )
 
 
-def _headers(key: Secret | None, app_url: str, app_title: str, has_body: bool) -> dict[str, str]:
-    """In a function of its own, where nothing is raised: a traceback's variables show no key then."""
-    named = {
-        "Accept": "application/json",
-        "Accept-Encoding": "identity",
-        "Content-Type": "application/json" if has_body else "",
-        "Authorization": f"Bearer {key.reveal()}" if key else "",
-        "HTTP-Referer": app_url,
-        "X-OpenRouter-Title": app_title,
-        "X-Title": app_title,
-    }
-    return {name: value for name, value in named.items() if value}
+def _headers(key: Secret | None, app_url: str, app_title: str, has_body: bool) -> Headers:
+    headers = Headers({"Accept": "application/json", "Accept-Encoding": "identity"})
+    if has_body:
+        headers["Content-Type"] = "application/json"
+    if key:
+        headers["Authorization"] = f"Bearer {key.reveal()}"
+    if app_url:
+        headers["HTTP-Referer"] = app_url
+    if app_title:
+        headers["X-OpenRouter-Title"] = headers["X-Title"] = app_title
+    return headers
 
 
 def _grant(code: str, verifier: Secret) -> bytes:
-    said = {"code": code, "code_verifier": verifier.reveal(), "code_challenge_method": "S256"}
-    return msgspec.json.encode(said)
+    return msgspec.json.encode(
+        {"code": code, "code_verifier": verifier.reveal(), "code_challenge_method": "S256"}
+    )
 
 
 async def _answer(request: Request, sentences: Mapping[int, str], *secrets: Secret) -> Any:
@@ -169,7 +169,7 @@ async def _answer(request: Request, sentences: Mapping[int, str], *secrets: Secr
         answer.message = sentences.get(answer.status or 0, answer.message)
         answer.args = (answer.message,)
         for secret in secrets:
-            hide_key(answer, secret.reveal())
+            hide_key(answer, secret)
         answer.__cause__ = answer.__context__ = None
         raise answer.with_traceback(None)  # it ends where frames hold bodies
     return answer
@@ -231,7 +231,7 @@ def _label(value: Any, key: Secret) -> str:
     """What the key is called: OpenRouter puts its beginning and end there, nobody may put all of it."""
     if not isinstance(value, str):
         return ""
-    return value.replace(key.reveal(), "[redacted]")[:MAX_LABEL] if key else value[:MAX_LABEL]
+    return without_key(value, key)[:MAX_LABEL] if key else value[:MAX_LABEL]
 
 
 def _dollars(value: Any) -> Decimal | None:

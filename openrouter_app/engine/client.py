@@ -58,6 +58,13 @@ class Timeouts(msgspec.Struct, frozen=True):
                 )
 
 
+class Headers(dict[str, str]):
+    """Headers of a request, with the key; their repr, as a traceback's variables show it, has names alone."""
+
+    def __repr__(self) -> str:
+        return f"<Headers: {', '.join(self)}>"
+
+
 class Request(msgspec.Struct, frozen=True):
     """A POST of JSON, or another question. The headers hold the key, so its repr shows neither them nor
     the body.

@@ -252,7 +252,7 @@ def build(client: httpx.Client | httpx.AsyncClient, request: Request, due: float
         return client.build_request(
             request.method,
             request.url,
-            headers=dict(request.headers),
+            headers=request.headers,
             content=request.body or None,
             timeout=timeout,
         )

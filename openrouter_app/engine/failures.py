@@ -24,6 +24,7 @@ from .errors import (
     RateLimitError,
     UpstreamError,
 )
+from .secret import Secret
 
 MAX_DETAIL = 2000
 _KEY = re.compile(r"(?i)(sk-[\w-]{2}|gsk_|xai-|AIza)[\w-]{6,}|(bearer\s+)\S+")
@@ -132,16 +133,23 @@ def redact(text: str) -> str:
     return _KEY.sub(lambda found: (found.group(1) or found.group(2)) + "[redacted]", text)
 
 
-def hide_key(error: OpenRouterError, key: str) -> None:
+def hide_key(error: OpenRouterError, key: Secret) -> None:
     """Blot out this key in all that an error says, whatever it looks like, and where its end was cut off."""
-    if len(key) < SHORTEST_KEY:
+    if len(key.reveal()) < SHORTEST_KEY:
         return
-    beginnings = "|".join(re.escape(key[:size]) + "$" for size in range(len(key) - 1, SHORTEST_KEY - 1, -1))
-    pattern = re.compile(f"{re.escape(key)}|{beginnings}" if beginnings else re.escape(key))
     for name in ("message", "detail", "provider", "generation_id", "raw"):
-        if isinstance(said := getattr(error, name, None), str):
-            setattr(error, name, pattern.sub("[redacted]", said))
-    error.args = tuple(pattern.sub("[redacted]", a) if isinstance(a, str) else a for a in error.args)
+        if isinstance(getattr(error, name, None), str):
+            setattr(error, name, without_key(getattr(error, name), key))
+    error.args = tuple(without_key(said, key) if isinstance(said, str) else said for said in error.args)
+
+
+def without_key(said: str, key: Secret) -> str:
+    """The text with this key blotted out, and at its end the key's beginning."""
+    said = said.replace(key.reveal(), "[redacted]")
+    for size in range(min(len(key.reveal()) - 1, len(said)), SHORTEST_KEY - 1, -1):
+        if said.endswith(key.reveal()[:size]):
+            return f"{said[:-size]}[redacted]"
+    return said
 
 
 def generation_of(headers: Mapping[str, str]) -> str:

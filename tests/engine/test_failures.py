@@ -23,6 +23,7 @@ from openrouter_app.engine.errors import (
     UpstreamError,
 )
 from openrouter_app.engine.failures import failure_of, failure_of_response, hide_key, redact
+from openrouter_app.engine.secret import Secret
 
 
 @pytest.mark.parametrize(
@@ -361,21 +362,21 @@ def test_keys_of_other_providers_are_blotted_out(key):
 
 def test_own_key_is_blotted_out_whatever_it_looks_like():
     error = UpstreamError("said secret-of-mine", detail="secret-of-mine!", provider="secret-of-mine")
-    hide_key(error, "secret-of-mine")
+    hide_key(error, Secret("secret-of-mine"))
     assert "secret-of-mine" not in f"{error} {error.message} {error.detail} {error.provider} {error.args}"
 
 
 def test_end_of_a_key_that_was_cut_off_is_blotted_out_too():
     key = "secret-of-mine-0123456789"
     error = UpstreamError("x", detail=f"said {key} and {key[:15]}")
-    hide_key(error, key)
+    hide_key(error, Secret(key))
     assert error.detail == "said [redacted] and [redacted]"
 
 
 @pytest.mark.parametrize("key", ["", "x", "none", "EMPTY"])
 def test_word_for_a_server_without_keys_is_left_in_sentences(key):
     error = UpstreamError("There is none in the maximum.", detail="none EMPTY x")
-    hide_key(error, key)
+    hide_key(error, Secret(key))
     assert (error.message, error.detail) == ("There is none in the maximum.", "none EMPTY x")
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..base_url import check_base_url
-from ..client import Request, Timeouts
+from ..client import Headers, Request, Timeouts
 from ..connections import Connection
 from ..defaults import BASE_URL, defaults
 from ..errors import (
@@ -127,11 +127,13 @@ class ChatOpenRouter(Step[Any]):
                 "No OpenRouter API key is set here yet. Whoever runs this sets OPENROUTER['API_KEY'] in "
                 "Django's settings, or OPENROUTER_API_KEY in the environment."
             )
-        headers = {
-            "Content-Type": "application/json",
-            "Accept": "text/event-stream, application/json",
-            "Accept-Encoding": "identity",
-        }
+        headers = Headers(
+            {
+                "Content-Type": "application/json",
+                "Accept": "text/event-stream, application/json",
+                "Accept-Encoding": "identity",
+            }
+        )
         if api_key:
             headers["Authorization"] = f"Bearer {api_key.reveal()}"
         if app_url := common.app_url if self._app_url is None else self._app_url:
@@ -217,9 +219,9 @@ class _Answer:
         error.provider = error.provider or fold.provider or None
         error.generation_id = error.generation_id or fold.id or None
         error.__cause__ = error.__context__ = None
-        for name, value in request.headers.items():
-            if name.lower() not in _NO_SECRETS and value.strip():
-                hide_key(error, value.split()[-1])
+        for name in request.headers:
+            if name.lower() not in _NO_SECRETS and request.headers[name].strip():
+                hide_key(error, Secret(request.headers[name].split()[-1]))
         return error
 
     def events(self, connection: Connection | AsyncConnection) -> Flow:

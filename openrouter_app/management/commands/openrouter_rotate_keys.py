@@ -14,9 +14,11 @@ from django.core.management.base import BaseCommand, CommandParser
 from django.db import models
 
 from ... import sealing
-from ...models import SignIn, UserKey
+from ...models import OfferedKey, SignIn, UserKey
 from ...models.sealed import SealedTextField
 
+SEALED: dict[type[models.Model], str] = {UserKey: "key", OfferedKey: "offered key", SignIn: "sign-in"}
+"""Everything that is sealed, and what one is called. The last two are good for ten minutes."""
 BATCH = 500
 
 
@@ -28,11 +30,10 @@ class Command(BaseCommand):
         parser.add_argument("--dry-run", action="store_true", help="only count")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        self._say("key", _rotate(UserKey, "ciphertext", options["dry_run"]), options["dry_run"])
-        # good for ten minutes: worth a line where there is one
-        begun = _rotate(SignIn, "verifier", options["dry_run"])
-        if begun.total():
-            self._say("sign-in", begun, options["dry_run"])
+        for model, what in SEALED.items():
+            counted = _rotate(model, options["dry_run"])
+            if counted.total() or model is UserKey:
+                self._say(what, counted, options["dry_run"])
 
     def _say(self, what: str, counted: Counter[str], dry_run: bool) -> None:
         done = "would be" if dry_run else "was" if counted["old"] == 1 else "were"
@@ -48,10 +49,9 @@ class Command(BaseCommand):
             )
 
 
-def _rotate(model: type[models.Model], name: str, dry_run: bool) -> Counter[str]:
+def _rotate(model: type[models.Model], dry_run: bool) -> Counter[str]:
     """How many rows were sealed with an ``old`` key, are ``current``, are ``lost``."""
-    field = model._meta.get_field(name)
-    assert isinstance(field, SealedTextField)  # noqa: S101
+    field = next(field for field in model._meta.fields if isinstance(field, SealedTextField))
     counted: Counter[str] = Counter()
     last: Any = None
     while rows := _batch(model, last):
