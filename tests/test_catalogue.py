@@ -98,3 +98,8 @@ def test_all_are_found_in_one_query(django_assert_num_queries):
     make_model("c/d")
     with django_assert_num_queries(1):
         assert catalogue.price_of("a/b", ["c/d:nitro", "a/b"]) is not None
+
+
+def test_reasoning_costs_no_less_than_the_rest_of_an_answer():
+    make_model("a/b", reasoning_price=Decimal(0))
+    assert catalogue.price_of("a/b").reasoning == Decimal("0.000002")

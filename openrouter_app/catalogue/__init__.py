@@ -5,9 +5,12 @@
     catalogue.find("openai/gpt-4o:nitro")            # the row CatalogueModel "openai/gpt-4o", or None
     catalogue.price_of("openai/gpt-4o").completion   # Decimal("0.00001"), US dollars a token
 
+    catalogue.sync()                                 # fetch the list, write what has changed
+
 All of it asks the database and is synchronous.
 """
 
 from .prices import Price, find, price_of
+from .syncing import Synced, sync
 
-__all__ = ["Price", "find", "price_of"]
+__all__ = ["Price", "Synced", "find", "price_of", "sync"]

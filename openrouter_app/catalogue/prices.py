@@ -30,8 +30,8 @@ ONLINE_FEE = Decimal("0.02")
 class Price(msgspec.Struct, frozen=True):
     """What a call costs: US dollars a token and a request; and how long it may be, in tokens.
 
-    ``reasoning`` is what a token of the answer costs that is reasoning; without a price of its own it is
-    ``completion``. ``max_completion_tokens`` is the context's length where no other limit is listed.
+    ``reasoning`` is what a token of the answer costs that is reasoning, never less than ``completion``.
+    ``max_completion_tokens`` is the context's length where no other limit is listed.
     """
 
     prompt: Decimal
@@ -124,7 +124,7 @@ def _price(slug: str, row: CatalogueModel | None, prompt_tokens: int | None) -> 
     return Price(
         prompt=prompt,
         completion=completion,
-        reasoning=completion if row.reasoning_price is None or variant == "free" else row.reasoning_price,
+        reasoning=completion if variant == "free" else max(completion, row.reasoning_price or 0),
         request=request,
         max_completion_tokens=row.max_completion_tokens or row.context_length,
         context_length=row.context_length,
