@@ -23,5 +23,12 @@ urlpatterns = [
     path("conversations/<str:conversation>/export.json", views.export_json, name="conversation-export-json"),
     path("conversations/<str:conversation>/export.md", views.export_markdown, name="conversation-export-md"),
     path("runs/<str:run>/decide/", views.decide, name="decide"),
+    path("account/", views.account, name="account"),
+    path("account/connect/", views.connect, name="connect"),
+    path("account/callback/<str:nonce>/", views.callback, name="callback"),
+    path("account/replace/", views.replace, name="replace"),
+    path("account/refresh/", views.refresh, name="refresh"),
+    path("account/paste/", views.paste, name="paste"),
+    path("account/disconnect/", views.disconnect, name="disconnect"),
     path("health/", health.health, name="health"),
 ]

@@ -20,7 +20,7 @@ from django.utils import timezone
 from ..conf import get_settings
 from ..engine.accounts import KeyInfo, get_key_info
 from ..engine.secret import Secret
-from ..models import UserKey
+from ..models import OfferedKey, UserKey
 
 __all__ = [
     "check",
@@ -99,7 +99,7 @@ def web_url() -> str:
     return (settings.WEB_URL or settings.BASE_URL.rstrip("/").removesuffix("/api/v1")).rstrip("/")
 
 
-def links(row: UserKey) -> tuple[str, str]:
+def links(row: UserKey | OfferedKey) -> tuple[str, str]:
     """OpenRouter's pages of this key: its settings, where it can be revoked, and what it was used for."""
     return f"{web_url()}/keys/{row.key_hash}", f"{web_url()}/logs?api_key_hash={row.key_hash}"
 

@@ -26,7 +26,8 @@ def index(request: HttpRequest) -> HttpResponse:
     """The chains this visitor may run."""
     chains = Chain.objects.visible_to(request.user).prefetch_related("labels")
     cards = [(chain, list(fields(chain.published, {}))) for chain in chains]
-    return page(request, "index", {"cards": cards})
+    users_may_pay = any(chain.users_may_pay for chain, _fields in cards)
+    return page(request, "index", {"cards": cards, "users_may_pay": users_may_pay})
 
 
 @require_safe

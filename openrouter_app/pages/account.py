@@ -1,0 +1,79 @@
+"""What the pages of a user's OpenRouter account show: of a key its label and a fingerprint, never itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+
+from django.utils.formats import number_format
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+
+from ..conf import get_settings
+from ..keys import links
+from ..models import OfferedKey, UserKey
+
+FINGERPRINT = 8
+"""Characters of a key's SHA-256."""
+
+
+@dataclass(frozen=True)
+class Key:
+    """A user's key. Money is text, "" where OpenRouter said nothing of it."""
+
+    label: str
+    fingerprint: str
+    key_hash: str
+    origin: str
+    settings_url: str
+    logs_url: str
+    left: str = ""
+    spent: str = ""
+    expires: datetime | None = None
+    checked: datetime | None = None
+
+    @classmethod
+    def of(cls, row: UserKey | OfferedKey) -> Key:
+        """What is known of a row."""
+        settings_url, logs_url = links(row)
+        fingerprint = row.key_hash[:FINGERPRINT]
+        known = (row.label or fingerprint, fingerprint, row.key_hash, row.get_origin_display())
+        if isinstance(row, OfferedKey):
+            return cls(*known, settings_url, logs_url)
+        left, spent = _left(row), dollars(row.usage)
+        return cls(*known, settings_url, logs_url, left, spent, row.expires, row.checked_at)
+
+
+def dollars(amount: Decimal | None) -> str:
+    """An amount as one says it: cents, or three digits of what is less than one."""
+    if amount is None:
+        return ""
+    if amount and abs(amount) < Decimal("0.01"):
+        amount = Decimal(f"{amount:.2e}").normalize()
+        return _("${amount}").replace("{amount}", number_format(Decimal(format(amount, "f"))))
+    return _("${amount}").replace("{amount}", number_format(amount, 2, force_grouping=True))
+
+
+def terms() -> list[str]:
+    """What the site asks for when somebody connects, each as a sentence; OpenRouter has the last word."""
+    settings, said = get_settings(), []
+    if settings.KEY_LIMIT:
+        limit = _with_reset(dollars(Decimal(str(settings.KEY_LIMIT))), settings.KEY_LIMIT_RESET)
+        said.append(_("The key may spend {limit} at most.").replace("{limit}", limit))
+    if days := settings.KEY_DAYS:
+        text = ngettext("It expires after {days} day.", "It expires after {days} days.", days)
+        said.append(text.replace("{days}", str(days)))
+    return said
+
+
+def _left(row: UserKey) -> str:
+    if row.limit is None or row.remaining is None:
+        return _("no limit of its own") if row.usage is not None else ""
+    left = _("{left} of {limit}").replace("{left}", dollars(max(row.remaining, Decimal(0))))
+    return left.replace("{limit}", _with_reset(dollars(row.limit), row.limit_reset))
+
+
+def _with_reset(limit: str, reset: str) -> str:
+    texts = {"daily": _("{limit} a day"), "weekly": _("{limit} a week"), "monthly": _("{limit} a month")}
+    return texts.get(reset, "{limit}").replace("{limit}", limit)
