@@ -113,4 +113,5 @@ def _refused(short: Short, ask: Ask) -> Refused:
 def dollars(amount: Decimal, rounding: str) -> str:
     """An amount for people, as exact as they need it, in their way of writing numbers."""
     places = 2 if amount >= 1 or not amount else 4 if amount >= Decimal("0.01") else 6
-    return number_format(amount.quantize(Decimal(1).scaleb(-places), rounding), places, use_l10n=True)
+    rounded = amount.quantize(Decimal(1).scaleb(-places), rounding).normalize()
+    return number_format(rounded, max(2, -int(rounded.as_tuple().exponent)), use_l10n=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from decimal import ROUND_CEILING, Decimal
+from decimal import ROUND_CEILING, Context, Decimal
 from typing import Any
 from uuid import UUID
 
@@ -16,6 +16,8 @@ BYTES_A_TOKEN = 2
 """Bytes of the prompt for which a token is reckoned. Text has about four; code and other scripts fewer."""
 SMALLEST = Decimal("1e-10")
 """The smallest amount a column of money holds."""
+MOST_TOKENS = 10**9
+"""No answer is longer, whatever a request says."""
 MAXIMA = ("max_tokens", "max_completion_tokens")
 
 
@@ -51,7 +53,7 @@ def worst_case(ask: Ask) -> Decimal | None:
     if price.context_length:
         prompt = min(prompt, price.context_length)
     cost = prompt * price.prompt + price.request + (longest or 0) * dearest
-    return max(cost, Decimal(0)).quantize(SMALLEST, ROUND_CEILING)
+    return max(cost, Decimal(0)).quantize(SMALLEST, ROUND_CEILING, Context(prec=100))
 
 
 def _fallbacks(ask: Ask) -> list[str]:
@@ -63,4 +65,4 @@ def _longest(options: Mapping[str, Any]) -> int | None:
     """The tokens that the request allows the answer; None where it says nothing that can be counted on."""
     said = [options[name] for name in MAXIMA if options.get(name) is not None]
     are_numbers = all(isinstance(number, int) and not isinstance(number, bool) for number in said)
-    return max(said) if said and are_numbers and min(said) > 0 else None
+    return min(max(said), MOST_TOKENS) if said and are_numbers and min(said) > 0 else None

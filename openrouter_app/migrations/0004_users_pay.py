@@ -38,7 +38,7 @@ class Migration(migrations.Migration):
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
                 ('starts', models.DateField(verbose_name='starts')),
                 ('holder', models.CharField(blank=True, max_length=64, verbose_name='holder')),
-                ('spent', models.DecimalField(decimal_places=10, default=0, max_digits=18, verbose_name='spent (US$)')),
+                ('spent', models.DecimalField(decimal_places=10, default=0, max_digits=24, verbose_name='spent (US$)')),
                 ('reserved', models.DecimalField(decimal_places=10, default=0, max_digits=18, verbose_name='reserved (US$)')),
             ],
             options={

@@ -16,8 +16,8 @@ from .fields import OutsideTextField
 from .runs import Run
 
 
-def _money(name: Any, **kwargs: Any) -> models.DecimalField[Any, Any]:
-    return models.DecimalField(name, max_digits=18, decimal_places=10, **kwargs)
+def _money(name: Any, *, max_digits: int = 18, **kwargs: Any) -> models.DecimalField[Any, Any]:
+    return models.DecimalField(name, max_digits=max_digits, decimal_places=10, **kwargs)
 
 
 class Budget(models.Model):
@@ -104,7 +104,8 @@ class BudgetPeriod(models.Model):
     )
     starts = models.DateField(_("starts"))
     holder = models.CharField(_("holder"), max_length=64, blank=True)
-    spent = _money(_("spent (US$)"), default=0)
+    # Room for the sum of whatever a server says that its answers cost: a run must be able to end.
+    spent = _money(_("spent (US$)"), max_digits=24, default=0)
     reserved = _money(_("reserved (US$)"), default=0)
 
     class Meta:
