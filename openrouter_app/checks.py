@@ -16,6 +16,7 @@ W003      the Redis channel layer would give up on every socket that is silent f
 W004      SQLite whose writers refuse each other instead of waiting
 W005      a published chain has a tool whose handler no installed app has (``check --database default``)
 W006      no ``ENCRYPTION_KEYS``: users' keys depend on ``SECRET_KEY`` (``check --deploy``)
+W007      a published chain needs what its model lacks or will not be there for (``check --database default``)
 ========  ==========================================================================
 """
 
@@ -31,6 +32,7 @@ from django.conf import settings as django_settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
 from django.db import DatabaseError
 
+from . import catalogue
 from .conf import Mistake, Settings, get_settings, mistakes
 from .models import Label
 from .models.versions import DEFAULT_LABEL
@@ -193,6 +195,30 @@ def _missing_handler(chain: str, tool: str, handler: str) -> Warning:
         "choose another handler for the tool in the admin and publish the chain again.",
         id="openrouter_app.W005",
     )
+
+
+@register("openrouter", Tags.database)
+def check_models(databases: Collection[str] | None = None, **kwargs: Any) -> list[CheckMessage]:
+    """Asks the database, so only where Django says that it may: the catalogue tells what models can do."""
+    if not databases or mistakes_in_settings():
+        return []
+    try:
+        labels = Label.objects.filter(name=DEFAULT_LABEL, chain__enabled=True).order_by("chain__slug")
+        published = list(labels.select_related("chain", "version"))
+        advised = catalogue.advice_on([label.version.body for label in published])
+        old = catalogue.advice_on_age()
+    except DatabaseError:
+        return []  # not migrated yet
+    said = [
+        f"The chain '{label.chain.slug}' is published: {sentence}"
+        for label, sentences in zip(published, advised, strict=True)
+        for sentence in sentences
+    ]
+    hint = "Change the chain in the admin and publish it again, or fetch what is listed now: "
+    return [
+        Warning(sentence, hint=f"{hint}manage.py openrouter_sync_models.", id="openrouter_app.W007")
+        for sentence in ([*said, old] if old else said)
+    ]
 
 
 @register("openrouter")

@@ -6,11 +6,13 @@
     catalogue.price_of("openai/gpt-4o").completion   # Decimal("0.00001"), US dollars a token
 
     catalogue.sync()                                 # fetch the list, write what has changed
+    catalogue.advice(chain)                          # what the chain needs and its models lack
 
 All of it asks the database and is synchronous.
 """
 
+from .advising import advice, advice_on, advice_on_age
 from .prices import Price, find, price_of
 from .syncing import Synced, sync
 
-__all__ = ["Price", "Synced", "find", "price_of", "sync"]
+__all__ = ["Price", "Synced", "advice", "advice_on", "advice_on_age", "find", "price_of", "sync"]

@@ -44,7 +44,7 @@ class Price(msgspec.Struct, frozen=True):
 
 def find(slug: str) -> CatalogueModel | None:
     """The row that a slug means, also one that is missing by now; None where the catalogue has none."""
-    return _found([slug]).get(slug)
+    return found([slug]).get(slug)
 
 
 def price_of(slug: str, fallbacks: Iterable[str] = (), *, prompt_tokens: int | None = None) -> Price | None:
@@ -55,8 +55,8 @@ def price_of(slug: str, fallbacks: Iterable[str] = (), *, prompt_tokens: int | N
     a provider that OpenRouter turns to may ask for more.
     """
     slugs = [slug, *fallbacks]
-    found = _found(slugs)
-    prices = [_price(name, found.get(name), prompt_tokens) for name in slugs]
+    rows = found(slugs)
+    prices = [_price(name, rows.get(name), prompt_tokens) for name in slugs]
     known = [price for price in prices if price is not None]
     if len(known) < len(prices):
         return None
@@ -86,7 +86,7 @@ def _names(slug: str) -> list[str]:
     return list(dict.fromkeys(filter(None, (named, named.partition(":")[0]))))
 
 
-def _found(slugs: Iterable[str]) -> dict[str, CatalogueModel]:
+def found(slugs: Iterable[str]) -> dict[str, CatalogueModel]:
     """The row of each slug that has one, in one query for them all."""
     wanted = {slug: _names(slug) for slug in slugs if isinstance(slug, str)}
     names = {name for several in wanted.values() for name in several}
@@ -99,13 +99,11 @@ def _found(slugs: Iterable[str]) -> dict[str, CatalogueModel]:
     for row in sorted(rows, key=lambda row: (row.missing_since is not None, ":" in row.slug, row.slug)):
         by_slug[row.slug] = row
         by_canonical.setdefault(row.canonical_slug, row)
-    found = {}
-    for slug, several in wanted.items():
-        for name in several:
-            if row := by_slug.get(name) or by_canonical.get(name):
-                found[slug] = row
-                break
-    return found
+    nearest = {
+        slug: next(filter(None, (by_slug.get(name) or by_canonical.get(name) for name in several)), None)
+        for slug, several in wanted.items()
+    }
+    return {slug: row for slug, row in nearest.items() if row is not None}
 
 
 def _price(slug: str, row: CatalogueModel | None, prompt_tokens: int | None) -> Price | None:
