@@ -212,6 +212,40 @@ def test_time_is_as_long_as_it_says_something(ms, shown):
     assert [fact.text for fact in messages.facts({"usage": {"ms": ms}})] == [shown]
 
 
+def test_question_has_what_was_filled_in_beside_it(ada):
+    made = make_conversation(ada, "hi")
+    given = {"order_number": "7", "message": "hi", "note": HOSTILE, "left_empty": ""}
+    Message.objects.filter(role="user").update(input=given)
+    html = page_of(made, ada)
+    fields = html.split('<dl class="openrouter-question__fields">', 1)[1].split("</dl>", 1)[0]
+    assert re.findall(r"<dt[^>]*>(.*?)</dt>", fields) == ["Order number", "Note"]
+    assert f'<dd dir="auto">{ESCAPED}</dd>' in fields
+    assert "<script" not in html
+    Message.objects.filter(role="user").update(input={"message": "hi"})
+    assert "question__fields" not in page_of(made, ada)
+
+
+@pytest.mark.parametrize("approval", ["owner", "staff"])
+def test_call_that_waits_says_until_when(ada, settings, approval):
+    settings.TIME_ZONE = "Europe/Berlin"
+    part = call("waiting", approval=approval, expires="2027-01-05T18:30:00+00:00")
+    [card] = cards(page_of(answered(ada, part), ada))
+    assert card.endswith("Without a decision it is denied: Jan. 5, 2027, 7:30 p.m. CET.")
+
+
+@pytest.mark.parametrize("expires", [None, "", 7, "soon", "2027-13-45T18:30:00+00:00", "2027-01-05T18:30:00"])
+def test_time_that_is_none_is_not_said(expires):
+    assert messages.expiry({"expires": expires}) == ""
+
+
+def test_answer_that_may_succeed_another_time_says_so(ada):
+    made = make_conversation(ada)
+    say(made, "1", "x", status="failed", error_code="provider", error_message="Gone.", retryable=True)
+    assert "Gone. Trying again may help." in words(page_of(made, ada))
+    say(made, "2", "x", status="failed", error_code="credit", error_message="Nothing left.")
+    assert words(page_of(made, ada)).count("Trying again may help.") == 1
+
+
 def test_other_versions_of_a_message_are_linked(ada):
     made = make_conversation(ada, "hi")
     question = Message.objects.get(role="user")

@@ -10,6 +10,12 @@ from ..models import ChainVersion
 from ..models.prompts import variables_of
 
 
+def label_of(name: str) -> str:
+    """A variable's name as one would write it on paper: ``input_language`` is "Input language"."""
+    words = name.replace("_", " ").strip() or name
+    return words[:1].upper() + words[1:]
+
+
 @dataclass(frozen=True, slots=True)
 class Field:
     """A variable as the form shows it. An example that is an empty text says: this may stay empty."""
@@ -20,9 +26,8 @@ class Field:
 
     @property
     def label(self) -> str:
-        """The name as one would write it on paper: ``input_language`` is "Input language"."""
-        words = self.name.replace("_", " ").strip() or self.name
-        return words[:1].upper() + words[1:]
+        """What stands beside the field."""
+        return label_of(self.name)
 
     @property
     def input_name(self) -> str:

@@ -13,8 +13,12 @@ from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Any, TypeGuard
 
-from django.utils.formats import number_format
+from django.utils.dateparse import parse_datetime
+from django.utils.formats import date_format, number_format
+from django.utils.timezone import localtime
 from django.utils.translation import gettext as _
+
+from .fields import label_of
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,27 @@ def json_text(value: Any) -> str:
 def members(value: Any) -> list[tuple[str, Any]]:
     """The names and values of an object; of anything else none."""
     return list(value.items()) if isinstance(value, Mapping) else []
+
+
+def further(message: Any, main: str) -> list[tuple[str, str]]:
+    """Labels and values of what was filled in beside the variable ``main``, which is what one said."""
+    given = message.get("input") or {}
+    return [
+        (label_of(name), json_text(value)) for name, value in given.items() if name != main and value != ""
+    ]
+
+
+def expiry(part: Any) -> str:
+    """Until when a call that waits can be decided on, in the site's time; "" where nobody knows."""
+    try:
+        expires = parse_datetime(part.get("expires") or "")
+    except (TypeError, ValueError):
+        return ""
+    if expires is None or expires.tzinfo is None:
+        return ""
+    at = localtime(expires)
+    time = f"{date_format(at, 'DATETIME_FORMAT')} {at.tzname()}"
+    return _("Without a decision it is denied: {time}.").replace("{time}", time)
 
 
 def sentence(error: Any) -> str:

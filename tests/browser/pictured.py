@@ -6,20 +6,30 @@ from typing import Any
 
 from playwright.sync_api import Page
 
-from .chatting import Conversation, Talk, ident, said
+from openrouter_app.markdown import render_parts
 
-MARKDOWN = (
-    "<p>Your order <strong>1041</strong> has left our house on Monday. It holds three things, of which one "
-    "comes later:</p>",
-    "<table><thead><tr><th>Article</th><th>Pieces</th><th>State</th></tr></thead><tbody><tr><td>Lamp, brass"
-    "</td><td>1</td><td>sent</td></tr><tr><td>Bulb, warm</td><td>4</td><td>sent</td></tr><tr><td>Shade"
-    "</td><td>1</td><td>in production</td></tr></tbody></table>",
-    "<p>If you want to ask for it in your own shop, this does it:</p>",
-    '<pre><code class="language-python">order = Order.objects.get(number=1041)\n'
-    "for line in order.lines.all():\n    print(line.article, line.state)\n</code></pre>",
-    "<ul><li>The lamp and the bulbs are with the carrier.</li><li>The shade follows "
-    'in <a href="https://example.org/">about two weeks</a>.</li></ul>',
-)
+from .chatting import Conversation, Talk, ident
+
+MARKDOWN = """\
+Your order **1041** has left our house on Monday. It holds three things, of which one comes later:
+
+| Article | Pieces | State |
+|---|---|---|
+| Lamp, brass | 1 | sent |
+| Bulb, warm | 4 | sent |
+| Shade | 1 | in production |
+
+If you want to ask for it in your own shop, this does it:
+
+```python
+order = Order.objects.get(number=1041)
+for line in order.lines.all():
+    print(line.article, line.state)
+```
+
+* The lamp and the bulbs are with the carrier.
+* The shade follows in [about two weeks](https://example.org/).
+"""
 REASONING = {"type": "reasoning", "text": "The order number is given, so look it up first.", "ms": 3200}
 LOOKED_UP = {
     "type": "call",
@@ -35,6 +45,12 @@ ADDRESS = {
     "city": "Marburg",
     "note": "Ring twice, the bell is faint",
 }
+
+
+def rendered(markdown: str) -> dict[str, Any]:
+    """A text part of an answer that has ended, as the server renders it."""
+    [part] = render_parts([{"type": "text", "text": markdown}])
+    return part
 
 
 def change(status: str, **more: Any) -> dict[str, Any]:
@@ -60,7 +76,7 @@ def begun() -> Conversation:
     """A question with its whole answer."""
     conversation = Conversation()
     conversation.ask("Where is my order 1041, and what is in it?")
-    conversation.answer(REASONING, LOOKED_UP, said("…", *MARKDOWN))
+    conversation.answer(REASONING, LOOKED_UP, rendered(MARKDOWN))
     return conversation
 
 
@@ -68,7 +84,7 @@ def short() -> Conversation:
     """One that leaves room for what comes after it."""
     conversation = Conversation()
     conversation.ask("Where is my order 1041?")
-    conversation.answer(said("It left on Monday.", "<p>It has left our house on Monday.</p>"))
+    conversation.answer(rendered("It has left our house on Monday."))
     return conversation
 
 

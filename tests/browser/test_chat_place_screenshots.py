@@ -12,7 +12,7 @@ from openrouter_app.pages.fields import Field
 from project.csp import POLICY
 
 from .chatting import HEADERS, MESSAGE, Conversation, Talk, ident, said, talking, text
-from .pictured import ADDRESS, ask, begun, change, short, waiting, with_list
+from .pictured import ADDRESS, ask, begun, change, rendered, short, waiting, with_list
 from .visitors import shoot
 
 pytestmark = pytest.mark.browser
@@ -29,18 +29,20 @@ def talk(browser: Browser, static_server: str) -> Iterator[Talk]:
 
 def test_screenshots_of_an_approval_in_german(talk: Talk) -> None:
     talk.language = "de"
+    talk.conversations = [Conversation(40, "Rückgabe einer Lampe"), Conversation(41, "Birnen für E14")]
     conversation = Conversation(title="Bestellung 1041")
     conversation.ask("Wo ist meine Bestellung 1041?", siblings=2)
     conversation.answer(
         {"type": "reasoning", "text": "Die Nummer ist genannt.", "ms": 3200},
-        said("Am Montag.", "<p>Sie hat unser Haus am Montag verlassen.</p>"),
+        rendered("Sie hat unser Haus am Montag verlassen."),
         left_out=12,
     )
     page = talk.open(conversation)
     talk.page.get_by_role("textbox", name="Nachricht", exact=True).fill("Bitte an den Lindenweg 4 senden.")
     page.keyboard.press("Enter")
     talk.wait_for(lambda: talk.asked_for("run.start"))
-    talk.accept(status="waiting", parts=[waiting()])
+    arguments = {**ADDRESS, "note": "Bitte zweimal klingeln"}
+    talk.accept(status="waiting", parts=[{**waiting(), "arguments": arguments}])
     expect(page.get_by_role("button", name="Genehmigen")).to_be_visible()
     expect(page.get_by_text("05.01.2027")).to_be_visible()
     assert page.evaluate("document.documentElement.lang") == "de"
@@ -49,7 +51,8 @@ def test_screenshots_of_an_approval_in_german(talk: Talk) -> None:
 
 def test_screenshots_of_an_error_in_german(talk: Talk) -> None:
     talk.language = "de"
-    conversation = short()
+    talk.conversations = [Conversation(40, "Rückgabe einer Lampe")]
+    conversation = Conversation(title="Bestellung 1041")
     failed = {"code": "provider", "message": "Der Anbieter ist nicht erreichbar.", "retryable": True}
     conversation.ask("Und die Rechnung?")
     conversation.answer(status="failed", error=failed, usage=None)
@@ -62,16 +65,15 @@ def test_screenshots_of_a_page_from_right_to_left(talk: Talk) -> None:
     talk.language = "ar"
     conversation = Conversation(title="الطلب 1041")
     conversation.ask("أين طلبي رقم 1041، وماذا يحتوي؟", siblings=3)
-    table = (
-        "<table><thead><tr><th>الصنف</th><th>العدد</th></tr></thead>"
-        "<tbody><tr><td>مصباح نحاسي</td><td>1</td></tr></tbody></table>"
+    words = (
+        "غادر طلبك **1041** يوم الاثنين.\n\n| الصنف | العدد |\n|---|---|\n| مصباح نحاسي | 1 |\n\n* مصباح\n"
     )
-    code = '<pre><code class="language-python">order = Order.objects.get(number=1041)\n</code></pre>'
+    code = "\n```python\norder = Order.objects.get(number=1041)\n```\n"
     arguments = {**ADDRESS, "street": "شارع الزيتون 4"}
     conversation.answer(
         {"type": "reasoning", "text": "הבקשה ברורה", "ms": 3200},
         change("denied", arguments=arguments, reason="ليس قبل العيد"),
-        said("…", "<p>غادر طلبك <strong>1041</strong> يوم الاثنين.</p>", table, code),
+        rendered(words + code),
         left_out=12,
     )
     page = talk.open(conversation)
@@ -87,9 +89,7 @@ def test_screenshots_of_a_page_from_right_to_left(talk: Talk) -> None:
 def test_screenshots_of_hebrew_in_an_english_page(talk: Talk) -> None:
     conversation = Conversation(title="הזמנה 1041")
     conversation.ask("איפה ההזמנה שלי 1041?")
-    conversation.answer(
-        said("…", "<p>ההזמנה <strong>1041</strong> יצאה ביום שני.</p>", "<ul><li>מנורה</li></ul>")
-    )
+    conversation.answer(rendered("ההזמנה **1041** יצאה ביום שני.\n\n* מנורה\n* ארבע נורות\n"))
     talk.open(conversation)
     page = ask(talk, "מתי היא מגיעה?")
     talk.tell(text("מחר בבוקר, עם ", 1))
@@ -126,20 +126,21 @@ def test_screenshots_of_a_new_chat_without_a_script(talk: Talk, quiet: Callable[
     page = quiet("/chains/talk/")
     expect(page.get_by_label("Order number")).to_be_visible()
     expect(page.get_by_role("link", name="All conversations")).to_be_visible()
-    shoot(page, "chat-plain-empty")
+    shoot(page, "chat-plain-empty", full_page=True)
 
 
 def test_screenshots_of_a_history_without_a_script(talk: Talk, quiet: Callable[[str], Page]) -> None:
     conversation = begun()
     conversation.ask("Can you send it to my sister?", siblings=2)
     conversation.messages[-1]["input"] |= {"language": "English", "order_number": "1041"}
-    answer = said("Of course.", "<p>Of course: to which address?</p>")
+    answer = rendered("Of course: to which address?")
     conversation.answer(change("denied", reason="Not before Christmas"), answer, siblings=3, left_out=12)
     talk.conversations.append(conversation)
     page = quiet(f"/conversations/{conversation.id}/#message-{conversation.head}")
     expect(page.get_by_text("12 earlier messages were not given to the model.")).to_have_count(1)
     expect(page.get_by_text("Reason: Not before Christmas")).to_have_count(1)
-    shoot(page, "chat-plain-history")
+    expect(page.get_by_role("definition").filter(has_text="English")).to_have_count(1)
+    shoot(page, "chat-plain-history", full_page=True)
 
 
 def test_screenshots_of_an_approval_without_a_script(talk: Talk, quiet: Callable[[str], Page]) -> None:
@@ -149,7 +150,8 @@ def test_screenshots_of_an_approval_without_a_script(talk: Talk, quiet: Callable
     talk.conversations.append(conversation)
     page = quiet(f"/conversations/{conversation.id}/")
     expect(page.get_by_role("button", name="Deny")).to_be_visible()
-    shoot(page, "chat-plain-approval")
+    expect(page.get_by_text("Without a decision it is denied: Jan. 5, 2027")).to_be_visible()
+    shoot(page, "chat-plain-approval", full_page=True)
 
 
 def test_screenshots_of_a_failed_answer_without_a_script(talk: Talk, quiet: Callable[[str], Page]) -> None:
@@ -159,8 +161,8 @@ def test_screenshots_of_a_failed_answer_without_a_script(talk: Talk, quiet: Call
     conversation.answer(said("It is"), status="failed", error=failed, usage=None)
     talk.conversations.append(conversation)
     page = quiet(f"/conversations/{conversation.id}/")
-    expect(page.get_by_text("provider is not available")).to_be_visible()
-    shoot(page, "chat-plain-failed")
+    expect(page.get_by_text("Trying again may help.")).to_be_visible()
+    shoot(page, "chat-plain-failed", full_page=True)
 
 
 # In a page of another project's
@@ -211,6 +213,10 @@ def test_screenshots_of_the_tag_in_a_page_of_another_project(talk: Talk) -> None
     talk.connected()
     button = page.get_by_role("button", name="Send")
     assert button.evaluate("(it) => getComputedStyle(it).backgroundColor") == "rgb(122, 46, 142)"
+    bar = page.locator(".openrouter-chat__bar")
+    assert (
+        bar.evaluate("(it) => getComputedStyle(it).backgroundColor") == "rgba(0, 0, 0, 0)"
+    )  # not the header's
     shoot(page, "chat-embedded-empty")
     ask(talk, "Send the shade to Lindenweg 4 in Marburg, please.", waiting(), status="waiting")
     expect(page.get_by_role("button", name="Approve")).to_be_visible()

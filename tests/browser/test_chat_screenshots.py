@@ -9,8 +9,8 @@ from playwright.sync_api import Browser, expect
 
 from openrouter_app.pages.fields import Field
 
-from .chatting import MESSAGE, USAGE, Conversation, Talk, said, talking, text
-from .pictured import ask, begun, short, with_list
+from .chatting import MESSAGE, USAGE, Conversation, Talk, talking, text
+from .pictured import ask, begun, rendered, short, with_list
 from .visitors import shoot
 
 pytestmark = pytest.mark.browser
@@ -117,9 +117,9 @@ def test_screenshots_of_a_page_that_must_be_loaded_anew(talk: Talk) -> None:
 def test_screenshots_of_a_long_conversation_with_versions(talk: Talk) -> None:
     conversation = begun()
     conversation.ask("Can you send it to my sister?", siblings=2)
-    conversation.answer(said("Of course.", "<p>Of course: to which address?</p>"), siblings=3, left_out=12)
+    conversation.answer(rendered("Of course: to which address?"), siblings=3, left_out=12)
     conversation.ask("To Lindenweg 4, 35037 Marburg.")
-    conversation.answer(said("Done.", "<p>Done. The shade goes there; the rest is on its way to you.</p>"))
+    conversation.answer(rendered("Done. The shade goes there; the rest is on its way to you."))
     page = talk.open(conversation)
     expect(page.get_by_text("12 earlier messages were not given to the model.")).to_be_visible()
     page.locator(".openrouter-reply").nth(1).hover()
@@ -129,7 +129,7 @@ def test_screenshots_of_a_long_conversation_with_versions(talk: Talk) -> None:
 def test_screenshots_of_the_second_version_of_three(talk: Talk) -> None:
     conversation = short()
     conversation.ask("Can you send it to my sister?", siblings=3)
-    conversation.answer(said("Of course.", "<p>Of course: to which address?</p>"), siblings=3)
+    conversation.answer(rendered("Of course: to which address?"), siblings=3)
     for message in conversation.messages[2:]:
         message["message"] = message["siblings"][1]
     page = talk.open(conversation)
@@ -196,11 +196,9 @@ def test_screenshots_of_a_conversation_that_can_only_be_read(talk: Talk) -> None
 def test_screenshots_of_a_conversation_without_an_end_in_its_words(talk: Talk) -> None:
     conversation = Conversation(title="x" * 120)
     conversation.ask("w" * 300)
-    link = f'<p><a href="https://example.org/">https://example.org/{"path/" * 40}</a></p>'
-    conversation.answer(
-        said("…", link, f"<pre><code>{'code ' * 60}</code></pre>"),
-        usage={**USAGE, "model": "somebody/" + "a-model-with-a-long-name-" * 3},
-    )
+    words = f"<https://example.org/{'path/' * 40}>\n\n```\n{'code ' * 60}\n```\n"
+    model = "somebody/a-model-" + "with-a-long-name-" * 4 + "1.5"
+    conversation.answer(rendered(words), usage={**USAGE, "model": model})
     page = talk.open(conversation)
     expect(talk.questions).to_have_text(["w" * 300])
     shoot(page, "chat-unbroken")

@@ -60,7 +60,7 @@ def test_screenshots_of_a_tool_that_waits_for_approval(talk: Talk) -> None:
 
 def test_screenshots_of_a_decision_that_came_too_late(talk: Talk) -> None:
     talk.open(short())
-    page = ask(talk, ASKED, waiting(), status="waiting")
+    page = ask(talk, ASKED, {**waiting(), "expires": "2026-01-05T18:30:00+00:00"}, status="waiting")
     page.get_by_label("Reason").fill("Not before Christmas")
     page.get_by_role("button", name="Deny").click()
     talk.wait_for(lambda: talk.asked_for("tool.decide"))

@@ -62,15 +62,26 @@ def test_messages_line_up_with_the_composer(quiet: Open, width: int) -> None:
 
 
 @pytest.mark.parametrize("width", [1280, 360])
-def test_address_of_a_message_leads_to_it(quiet: Open, width: int) -> None:
+@pytest.mark.parametrize("which", [5, 23], ids=["earlier", "newest"])
+def test_address_of_a_message_leads_to_it(quiet: Open, width: int, which: int) -> None:
     conversation = long_conversation()
-    page = quiet(conversation, width, f"#message-{conversation.head}")
-    newest = page.locator(f"[id='message-{conversation.head}']")
-    expect(newest).to_be_in_viewport()
-    assert -5 <= box(page, f"[id='message-{conversation.head}']")["y"] < 600  # or where the page ends
-    expect(
-        page.locator(".openrouter-header")
-    ).not_to_be_in_viewport()  # the page has scrolled, not a box in it
+    message = f"message-{conversation.messages[which]['message']}"
+    page = quiet(conversation, width, f"#{message}")
+    expect(page.locator(f"[id='{message}']")).to_be_in_viewport()
+    is_at_its_end = page.evaluate("innerHeight + scrollY >= document.documentElement.scrollHeight - 1")
+    y = box(page, f"[id='{message}']")["y"]
+    assert y == pytest.approx(16, abs=5) or (y > 16 and is_at_its_end and which == 23)
+    # the page has scrolled, not a box in it
+    expect(page.locator(".openrouter-header")).not_to_be_in_viewport()
+
+
+def test_question_has_no_lines_that_are_the_templates(quiet: Open) -> None:
+    conversation = Conversation()
+    conversation.ask("Where is it?\nAnd when?")
+    page = quiet(conversation)
+    bubble, words = box(page, ".openrouter-question__bubble"), box(page, ".openrouter-question__text")
+    assert bubble["height"] == pytest.approx(words["height"] + 20, abs=2)
+    assert words["height"] > 40  # two lines, as they were written
 
 
 def test_versions_are_links(quiet: Open) -> None:

@@ -109,8 +109,8 @@ def text_of(row: Row) -> str:
     return "".join(part["text"] for part in row.parts if part["type"] == "text")
 
 
-def shoot(page: Page, name: str) -> None:
-    """Pictures of the page as it is: light and dark, on a phone and on a desk."""
+def shoot(page: Page, name: str, *, full_page: bool = False) -> None:
+    """Pictures of the page as it is, or all of it: light and dark, on a phone and on a desk."""
     SHOTS.mkdir(exist_ok=True)
     before = page.viewport_size
     for width in (360, 1280):
@@ -118,7 +118,7 @@ def shoot(page: Page, name: str) -> None:
         for scheme in ("light", "dark"):
             page.emulate_media(color_scheme=scheme)
             path = SHOTS / f"{name}-{width}-{scheme}.png"
-            page.screenshot(path=path, animations="disabled")
+            page.screenshot(path=path, animations="disabled", full_page=full_page)
             wide = "document.documentElement.scrollWidth <= document.documentElement.clientWidth"
             assert page.evaluate(wide), path.name
     page.emulate_media(color_scheme="light")

@@ -16,7 +16,7 @@ export function* usageLine({ usage, version }, strings) {
     if (!text) continue;
     const title = strings.text(`usage.${name}`);
     const label = element("span", { class: "openrouter-hidden" }, `${title}: `);
-    yield element("span", { "data-fact": name, title }, label, text);
+    yield element("span", { "data-fact": name, title }, label, element("bdi", {}, text));
   }
 }
 
