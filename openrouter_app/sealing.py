@@ -28,7 +28,15 @@ SHORTEST_PASSPHRASE = 32
 _SALT = b"openrouter_app.sealing"
 _FERNET_KEY = re.compile(r"[A-Za-z0-9_-]{43}=")
 _TOKEN = re.compile(r"gAAAA[A-Za-z0-9_-]+={0,2}")
-_payload = msgspec.json.Decoder(tuple[str, Secret], dec_hook=lambda kind, text: Secret(text))
+
+
+def _hidden(kind: type, text: object) -> Secret:
+    if not isinstance(text, str):
+        raise ValueError("no text")
+    return Secret(text)
+
+
+_payload = msgspec.json.Decoder(tuple[str, Secret], dec_hook=_hidden)
 
 
 def seal(text: str | Secret, *, bound_to: str) -> str:
@@ -46,19 +54,23 @@ def unseal(token: str, *, bound_to: str) -> Secret | None:
     """The text of a token; None for one that was tampered with, is bound to something else, or whose
     key is not set any more.
     """
+    if not is_token(token):
+        return None
     try:
         # in one expression, and a `Secret` at once: no variable holds the text
         bound, secret = _payload.decode(MultiFernet([Fernet(key) for key in _keys()]).decrypt(token))
-    except (InvalidToken, msgspec.MsgspecError, UnicodeError):
+    except (InvalidToken, msgspec.MsgspecError):
         return None
     return secret if compare_digest(bound.encode(), bound_to.encode()) else None
 
 
 def is_current(token: str) -> bool:
     """Whether a token was sealed with what seals now, and not with an older key."""
+    if not is_token(token):
+        return False
     try:
         _newest().decrypt(token)
-    except (InvalidToken, UnicodeError):
+    except InvalidToken:
         return False
     return True
 

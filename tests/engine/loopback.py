@@ -41,6 +41,7 @@ class Server:
     def __init__(self, port: int) -> None:
         self.base_url = f"http://127.0.0.1:{port}/v1"
         self.requests: list[bytes] = []
+        self.asked = threading.Event()
         self.hung_up = threading.Event()
         self.ended = threading.Event()
 
@@ -62,6 +63,7 @@ def serving(answer: Callable[[Server, socket.socket], Any]) -> Iterator[Server]:
                 self.request.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 while request := request_of(self.request):
                     served.requests.append(request)
+                    served.asked.set()
                     if answer(served, self.request):
                         return
 
