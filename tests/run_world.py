@@ -78,6 +78,7 @@ class Database:
         renew: Any = None,
         *,
         again: bool = False,
+        calls: Any = None,
     ) -> dict[int, leases.Standing]:
         self.reach()
         for fence, batch in batches.values():
@@ -90,7 +91,7 @@ class Database:
             self.lease_until = self.now + renew[1]
         return {pk: leases.Standing(self.fence, self.status, self.is_stop_requested) for pk in watched}
 
-    def end(self, pk: int, fence: int, status: str, fields: dict[str, Any]) -> bool:
+    def end(self, pk: int, fence: int, status: str, fields: dict[str, Any], calls: Any = ()) -> bool:
         self.reach()
         if (fence, status) != (self.fence, self.status):
             return False

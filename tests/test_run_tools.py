@@ -526,8 +526,10 @@ class TestApproval:
         async for update in runs.follow(owner, run):
             return calls_in(update.state["parts"])
 
-    async def test_chain_that_was_switched_off_lets_nobody_approve(self, provider, owner, handle):
-        run = await self.waiting(provider, owner, handle, answer="Fine.")
+    async def test_chain_that_was_switched_off_lets_nobody_approve_and_asks_no_model(
+        self, provider, owner, handle
+    ):
+        run = await self.waiting(provider, owner, handle, answer="")
         row = await Run.objects.select_related("chain").aget(uuid=run)
         row.chain.enabled = False
         await row.chain.asave()
@@ -535,7 +537,9 @@ class TestApproval:
             await runs.decide(owner, run, "c1", approve=True)
         assert refused.value.code == "forbidden"
         await runs.decide(owner, run, "c1", approve=False)
-        assert (await follow_to_end(owner, run)).state["status"] == "done"
+        state = (await follow_to_end(owner, run)).state
+        assert (state["status"], state["error"]["code"]) == ("failed", "forbidden")
+        assert len(provider.requests) == 1
 
 
 async def test_a_call_of_a_lost_fence_runs_no_handler(provider, owner, handle):

@@ -11,8 +11,8 @@ from django.db.models import Value
 from django.db.models.functions import Coalesce, Now
 from django.utils import timezone
 
-from ..engine import messages as engine
 from ..models import Run
+from .costs import Called, Totals, money
 from .events import Failed, Finished, Interrupted, LastEvent, Stopped
 from .state import RunState
 
@@ -29,23 +29,28 @@ class Outcome(msgspec.Struct):
 
     begun: datetime | None = None
     first_token: datetime | None = None
-    reply: engine.ReplyFinished | None = None
-    usage: engine.Usage | None = None
-    """Of all its model calls together."""
-    generation_id: str = ""
+    calls: list[Called] = []
+    """The model calls of this execution, the last one perhaps not ended."""
+    earlier: Totals = Totals()
+    """Of those before it waited."""
     detail: str = ""
     is_lost: bool = False
     """No database takes what was said: the row has the end alone."""
+
+    @property
+    def totals(self) -> Totals:
+        """Of all model calls of the run so far."""
+        return Totals.of(self.calls, self.earlier)
+
+    @property
+    def call(self) -> Called | None:
+        """The last call."""
+        return self.calls[-1] if self.calls else None
 
 
 def status_of(last: LastEvent) -> str:
     """The final status a last event stands for."""
     return _STATUS[type(last)]
-
-
-def money(cost: Decimal) -> Decimal:
-    """To the ten places that are stored; a provider's absurd figure is cut to what the column holds."""
-    return min(cost, Decimal("99999999")).quantize(Decimal("1e-10"))
 
 
 def fields_at_end(
@@ -59,7 +64,6 @@ def fields_at_end(
         "last_seq": seq,
         "parts": state.parts_at_end() if parts is None else parts,
         "private": private,
-        "generation_id": outcome.generation_id,
         "error_detail": outcome.detail,
         **fields_of_usage(state, outcome),
     }
@@ -82,17 +86,10 @@ def fields_of_usage(state: RunState, outcome: Outcome) -> dict[str, Any]:
     fields: dict[str, Any] = {}
     if outcome.first_token is not None:
         fields["first_token"] = Coalesce("first_token", Value(outcome.first_token))
-    if outcome.reply is None:
-        return fields if state.usage is None else {**fields, **_told(state.usage)}
-    fields.update(model=outcome.reply.model, provider=outcome.reply.provider)
-    if (usage := outcome.usage or outcome.reply.usage) is not None:
-        fields.update(prompt_tokens=usage.prompt_tokens, completion_tokens=usage.completion_tokens)
-        fields["cost"] = None if usage.cost is None else money(usage.cost)
+    if (call := outcome.call) is not None:
+        fields.update(generation_id=call.generation_id, model=call.model, provider=call.provider)
+    if (usage := state.usage) is not None:  # the row says what its events said
+        names = ("prompt_tokens", "completion_tokens", "model", "provider")
+        fields.update({name: usage[name] for name in names}, cost_estimated=usage["estimated"])
+        fields["cost"] = None if usage["cost"] is None else money(Decimal(usage["cost"]))
     return fields
-
-
-def _told(usage: dict[str, Any]) -> dict[str, Any]:
-    """Of a run that another process executed, only its events are known."""
-    names = ("prompt_tokens", "completion_tokens", "model", "provider")
-    fields = {name: usage[name] for name in names}
-    return {**fields, "cost": None if usage["cost"] is None else Decimal(usage["cost"])}

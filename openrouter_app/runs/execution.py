@@ -25,7 +25,7 @@ from ..database import LOST_DATABASE, again_in_database_thread
 from ..engine.errors import BrokenStreamError, ConfigurationError, MissingKeyError, OpenRouterError
 from ..models import Run
 from ..sentences import spoken
-from . import leases, mirrors, pausing, relay, reports, watching
+from . import costs, leases, mirrors, pausing, paying, relay, reports, watching
 from . import live as registry
 from .acting import Acting, acts
 from .draining import is_draining
@@ -76,7 +76,8 @@ async def _own(live: LiveRun, prepared: Prepared, language: str | None) -> None:
     """The run's whole life, so that every way out of it ends in one last event, or in another's hands."""
     if language is not None:
         activate(language)
-    owner, outcome = writer(), Outcome(begun=timezone.now())
+    owner, outcome = writer(), Outcome(begun=timezone.now(), earlier=prepared.spent)
+    live.calls = outcome.calls
     begun, may_wait = time.monotonic(), False
     try:
         try:
@@ -85,12 +86,14 @@ async def _own(live: LiveRun, prepared: Prepared, language: str | None) -> None:
             last = Interrupted("provider", _("The server was restarted in mid-answer. Try again."), True)
         except Paused as paused:
             may_wait = True
+            await _to_its_end(_reckon(live, outcome, prepared))
             last = await _to_its_end(_pause(live, outcome, owner, paused))
         except (Lost, *LOST_DATABASE):
             raise
         except Exception:
             log.exception("run %s failed on this side", live.run)
             last = Failed("provider", _("Something went wrong on this site. Try again later."), True)
+        await _to_its_end(_reckon(live, outcome, prepared))
         last = await _to_its_end(_commit_end(live, outcome, last, owner))
         live.confirm(float("inf"))
         if outcome.is_lost:
@@ -134,6 +137,7 @@ async def _in_turn(live: LiveRun, prepared: Prepared, outcome: Outcome, owner: W
 
 
 async def _claimed_in_turn(live: LiveRun, prepared: Prepared, outcome: Outcome, owner: Writer) -> LastEvent:
+    key = paying.Key()
     try:
         async with slots().place():
             await relay.join()
@@ -144,13 +148,18 @@ async def _claimed_in_turn(live: LiveRun, prepared: Prepared, outcome: Outcome, 
             reports.started(live)
             acting = Acting(live, prepared, owner) if acts(prepared.body) else None
             said = partial(_until_all_is_said, live, owner)
-            return await Generation(live, prepared, outcome, acting, said).run()
+            key = await paying.key_for(prepared, live)
+            return await Generation(live, prepared, outcome, acting, said, key).run()
     except NoPlace:
         return Failed("busy", _("Too many answers are being written at the moment. Try again later."), True)
     except OpenRouterError as error:
         outcome.detail = error.detail or error.message
         log.info("run %s: %s: %s", live.run, type(error).__name__, outcome.detail)
-        return _verdict(error, has_content=outcome.first_token is not None)
+        if outcome.calls:
+            outcome.calls[-1].end(error)
+        if (last := _verdict(error, has_content=outcome.first_token is not None)) is None:
+            last = await paying.failed(error, prepared, key)
+        return last
 
 
 async def _claim(live: LiveRun, owner: Writer) -> bool:
@@ -171,20 +180,34 @@ async def _claim(live: LiveRun, owner: Writer) -> bool:
             await asyncio.sleep(next(pauses, PAUSES[-1]))
 
 
-def _verdict(error: OpenRouterError, *, has_content: bool) -> Failed | Interrupted:
-    """``interrupted`` when the answer merely broke off, ``failed`` when somebody said no."""
+def _verdict(error: OpenRouterError, *, has_content: bool) -> Failed | Interrupted | None:
+    """``interrupted`` when the answer merely broke off; None where somebody said no."""
     if isinstance(error, ConfigurationError) and not isinstance(error, MissingKeyError):
         # What is wrong with the settings is for staff, in the log and on the run's admin page.
         return Failed(error.code, _("This site is not set up correctly to reach its models."), False)
     if isinstance(error, BrokenStreamError) and has_content:
         return Interrupted(error.code, spoken(error.message), error.retryable)
-    return Failed(error.code, spoken(error.message), error.retryable, _details(error))
+    return None
 
 
-def _details(error: OpenRouterError) -> dict[str, Any] | None:
-    names = ("retry_after", "affordable_tokens")
-    details = {name: value for name in names if (value := getattr(error, name, None)) is not None}
-    return details or None
+async def _reckon(live: LiveRun, outcome: Outcome, prepared: Prepared) -> None:
+    """Say what the run has cost where its answers did not: an estimate, as far as prices are known."""
+    for each in outcome.calls:
+        each.end()
+    if unsaid := [call for call in outcome.calls if not call.is_said]:
+        try:
+            prices = await again_in_database_thread(costs.prices_of)(unsaid)
+        except Exception as error:
+            log.warning("what run %s has cost could not be estimated: %s", live.run, type(error).__name__)
+            prices = {}
+        for each in unsaid:
+            if (price := prices.get(each.number)) is not None:
+                each.estimate(price)
+    totals, call = outcome.totals, outcome.call
+    if call is not None and totals.cost is not None and not totals.is_told(live.state.usage):
+        assert outcome.begun is not None  # noqa: S101 - set where the run is begun
+        ms = prepared.spent_ms + round((timezone.now() - outcome.begun).total_seconds() * 1000)
+        live.emit(totals.event(model=call.model or call.requested, provider=call.provider, ms=ms))
 
 
 async def take_up(run: UUID) -> None:
@@ -297,5 +320,5 @@ async def _write_end(
 ) -> None:
     fields = fields_at_end(live.state, live.seq + 1, last, outcome, parts=parts)
     fence, before = (live.queued_fence, "queued") if live.fence is None else (live.fence, "running")
-    if not await owner.call(leases.end, live.pk, fence, before, fields):
+    if not await owner.call(leases.end, live.pk, fence, before, fields, list(outcome.calls)):
         raise Lost

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
 from typing import Any
 
@@ -13,12 +13,16 @@ from django.utils.translation import gettext as _
 from ..conf import get_settings
 from ..engine import messages as engine
 from ..engine.chains import ChatOpenRouter
+from ..engine.chains.steps import Call, Step
 from ..engine.chains.tool_loop import ToolLoop
+from ..engine.chains.upstream import Upstream
+from ..engine.flows import Flow, Invoke
 from ..engine.loops import LoopState, StepFinished, ToolFinished
 from ..engine.tools import ToolChoice, ToolSpec
 from ..sentences import spoken
 from .acting import Acting
-from .endings import Outcome, money
+from .costs import Called, size_of, size_of_prompt
+from .endings import Outcome
 from .events import (
     Failed,
     Finished,
@@ -30,9 +34,9 @@ from .events import (
     ToolInvalid,
     ToolReady,
     ToolStarted,
-    UsageTotals,
 )
 from .live import LiveRun
+from .paying import Key, reserve_more
 from .starting import Prepared
 
 
@@ -48,13 +52,15 @@ class Paused(Exception):
         self.calls = calls
 
 
-def model_of(body: dict[str, Any], choice: ToolChoice | None = None) -> ChatOpenRouter:
-    """The model step that a version's body describes; ``choice`` instead of the body's."""
+def model_of(body: dict[str, Any], choice: ToolChoice | None = None, **own: Any) -> ChatOpenRouter:
+    """The model step that a version's body describes; ``choice`` instead of the body's. ``own``: what
+    `ChatOpenRouter` takes beside the request.
+    """
     tools = [
         ToolSpec(tool["name"], tool["description"], tool["schema"], tool["strict"]) for tool in body["tools"]
     ]
     return ChatOpenRouter(
-        model=body["model"], tools=tools, tool_choice=choice or choice_of(body), **body["options"]
+        model=body["model"], tools=tools, tool_choice=choice or choice_of(body), **body["options"], **own
     )
 
 
@@ -64,6 +70,19 @@ def choice_of(body: dict[str, Any]) -> ToolChoice | None:
     if isinstance(choice, dict):
         return ToolChoice.forced(choice["forced"])
     return None if choice is None else ToolChoice(choice)
+
+
+class _Paid(Step[Any]):
+    """A model that is asked only where that was paid for: ``first`` is awaited with the messages before."""
+
+    def __init__(self, model: ChatOpenRouter, first: Callable[[Sequence[engine.Message]], Any]) -> None:
+        self._model = model
+        self._first = first
+
+    def flow(self, upstream: Upstream, call: Call) -> Flow:
+        messages = yield from upstream.value()
+        yield Invoke(self._first, messages)
+        yield from self._model.flow(Upstream.of(messages), call)
 
 
 class Generation:
@@ -76,27 +95,31 @@ class Generation:
         outcome: Outcome,
         acting: Acting | None,
         until_all_is_said: Callable[[], Awaitable[None]],
+        key: Key,
     ) -> None:
+        self._key = key
         self._until_all_is_said = until_all_is_said
         self._live = live
         self._prepared = prepared
         self._outcome = outcome
         self._acting = acting
+        self._reply: engine.ReplyFinished | None = None
         self._writer = EventWriter(live, outcome)
         self._begun = time.monotonic()
+        self._prompt_bytes = 0
 
     async def run(self) -> LastEvent:
         """Everything the model says, and the answer that the chain's parser makes of it. Raises `Paused`."""
         if self._acting is not None:
             return await self._act(self._acting)
-        stream = model_of(self._prepared.body).astream(self._prepared.messages, **self._prepared.options)
+        stream = self._model().astream(self._prepared.messages, **self._prepared.options)
         async with aclosing(stream) as events:
             async for event in events:
-                self._writer.write(event)
+                self._hear(event)
         await self._until_all_is_said()  # what is held back belongs to the answer
-        reply = self._outcome.reply
+        reply = self._reply
         assert reply is not None  # noqa: S101 - a stream that ends without it raises
-        self._tell_usage(reply.usage or engine.Usage())
+        self._tell_usage()
         if self._prepared.body["parser"] == "text":
             return Finished(reply.reason, self._live.state.text())
         if self._writer.invalid:
@@ -112,33 +135,29 @@ class Generation:
         choice = choice_of(self._prepared.body)
         if choice is not None and choice.type in ("required", "forced") and not state.steps:
             # Told so at every step, a model would call for ever.
-            forced = ToolLoop(model_of(self._prepared.body), acting.tools, max_steps=1, **limits)
+            forced = ToolLoop(self._model(), acting.tools, max_steps=1, **limits)
             state = await self._drive(forced, state, acting)
             if state.reason != "steps":
                 return await self._ended(state, acting)
             limits["deadline"] = max(settings.TOTAL_TIMEOUT - (time.monotonic() - begun), 0)
         if choice is not None and choice.type != "none":
             choice = ToolChoice.auto()
-        loop = ToolLoop(
-            model_of(self._prepared.body, choice), acting.tools, max_steps=settings.MAX_TOOL_STEPS, **limits
-        )
+        loop = ToolLoop(self._model(choice), acting.tools, max_steps=settings.MAX_TOOL_STEPS, **limits)
         return await self._ended(await self._drive(loop, state, acting), acting)
 
     async def _drive(self, loop: ToolLoop, state: LoopState, acting: Acting) -> LoopState:
-        used = state.usage
         async with aclosing(loop.astream(state, **self._prepared.options)) as items:
             async for item in items:
                 match item:
-                    case StepFinished(_, usage, refused):
-                        used = used if usage is None else used + usage
-                        self._tell_usage(used)
+                    case StepFinished(_, _, refused):
+                        self._tell_usage()
                         acting.refused(refused)
                     case ToolFinished():
                         await acting.finished(item)
                     case LoopState():
                         state = item
                     case _:
-                        self._writer.write(item)
+                        self._hear(item)
         return state
 
     async def _ended(self, state: LoopState, acting: Acting) -> LastEvent:
@@ -157,23 +176,47 @@ class Generation:
                 return Failed("limit", sentence, True)
 
     def _reason(self) -> str:
-        return self._outcome.reply.reason if self._outcome.reply is not None else "stop"
+        return self._reply.reason if self._reply is not None else "stop"
 
-    def _tell_usage(self, usage: engine.Usage) -> None:
-        reply = self._outcome.reply
-        assert reply is not None  # noqa: S101 - what ends a step comes after its reply
-        self._outcome.usage = usage
-        self._live.emit(
-            UsageTotals(
-                prompt_tokens=usage.prompt_tokens,
-                completion_tokens=usage.completion_tokens,
-                cost=None if usage.cost is None else format(money(usage.cost).normalize(), "f"),
-                estimated=False,
-                model=reply.model,
-                provider=reply.provider,
-                ms=self._prepared.spent_ms + round((time.monotonic() - self._begun) * 1000),
+    def _model(self, choice: ToolChoice | None = None) -> Step[Any]:
+        """The chain's model, with the key of who pays."""
+        own = {"api_key": self._key.secret, "on_answer": self._answer_begins}
+        return _Paid(model_of(self._prepared.body, choice, **own), self._pay)
+
+    async def _pay(self, messages: Sequence[engine.Message]) -> None:
+        """Before each call of a model. The first one was paid for when the run was let in."""
+        self._prompt_bytes = size_of_prompt(messages, self._prepared.body)
+        totals = self._outcome.totals
+        if totals.calls:
+            await reserve_more(self._prepared, self._live, self._prompt_bytes, totals.cost)
+
+    def _answer_begins(self, generation: str) -> None:
+        """A provider has taken the request, perhaps for the second time."""
+        outcome = self._outcome
+        if (last := outcome.call) is not None:
+            last.end()
+        outcome.calls.append(
+            Called(
+                number=outcome.earlier.calls + len(outcome.calls) + 1,
+                requested=self._prepared.model,
+                key_hash=self._key.hash,
+                prompt_bytes=self._prompt_bytes,
+                generation_id=generation,
             )
         )
+
+    def _hear(self, event: engine.Event) -> None:
+        if isinstance(event, engine.ReplyFinished):
+            self._reply = event
+        self._writer.write(event)
+
+    def _tell_usage(self) -> None:
+        reply = self._reply
+        assert reply is not None  # noqa: S101 - what ends a step comes after its reply
+        self._live.emit(self._outcome.totals.event(model=reply.model, provider=reply.provider, ms=self._ms()))
+
+    def _ms(self) -> int:
+        return self._prepared.spent_ms + round((time.monotonic() - self._begun) * 1000)
 
 
 class EventWriter:
@@ -186,22 +229,28 @@ class EventWriter:
         self._open = ""  # the kind of the last part, where it can still grow
         self._part = live.state.next_part - 1  # counted here: the state does not know what is held back
         self._since = 0.0
+        self._call = Called(0, "")
 
     def write(self, event: engine.Event) -> None:
         """Say it."""
-        emit = self._live.emit
+        emit, call = self._live.emit, self._call
         if self._outcome.first_token is None and not isinstance(event, engine.ReplyStarted):
             self._outcome.first_token = timezone.now()
         match event:
             case engine.TextDelta(text) | engine.RefusalDelta(text):
+                call.said += size_of(text)
                 emit(Text(self._part if self._open == "text" else self._new("text"), text))
             case engine.ToolCallDelta(id, text):
+                call.said += size_of(text)
                 emit(ToolArguments(id, text))
             case engine.ReasoningDelta(text):
+                call.said += size_of(text)
                 part = self._part if self._open == "reasoning" else self._new("reasoning")
                 emit(Reasoning(part, text, round((time.monotonic() - self._since) * 1000)))
-            case engine.ReplyStarted(id, model):
-                self._outcome.generation_id = id
+            case engine.ReplyStarted(id, model, provider):
+                if (begun := self._outcome.call) is not None:
+                    self._call = begun
+                    begun.begin(id, model, provider)
                 emit(StepStarted(self._new("step"), model=model or None))
             case engine.ToolCallStarted(id, name):
                 emit(ToolStarted(self._new("call"), id, name))
@@ -211,7 +260,7 @@ class EventWriter:
                 self.invalid = message
                 emit(ToolInvalid(id, raw, spoken(message)))
             case engine.ReplyFinished():
-                self._outcome.reply = event
+                call.finish_with(event)
             case _:
                 pass
 

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
+from decimal import Decimal
 from functools import reduce
 from operator import or_
+from types import MappingProxyType
 from typing import Any
 from uuid import UUID
 
@@ -18,7 +20,9 @@ from django.db import connections, router, transaction
 from django.db.models import DateTimeField, ExpressionWrapper, F, Q
 from django.db.models.functions import Coalesce, Now
 
-from ..models import Run, RunEvent, ToolCall
+from .. import limits
+from ..models import ModelCall, Run, RunEvent, ToolCall
+from . import costs
 from .live import Batch
 from .log import encode
 
@@ -41,10 +45,13 @@ def claim(run: UUID, process: str, *, fence: int, lease: float, total: float) ->
     """Take a queued run as it was under ``fence``; answers its new fence. None where it is not queued any
     more, or has been elsewhere meanwhile: then what is known of it is old.
 
-    Asked again where nobody knows what became of the first time, it finds that the run is taken.
+    Asked again where nobody knows what became of the first time, it finds that the run is taken. Raises
+    `Refused` where all, or this chain, was switched off meanwhile.
     """
     with transaction.atomic():
         there = Run.objects.filter(uuid=run)
+        if (chain := there.values_list("chain", flat=True).first()) is not None:
+            limits.check_kill_switch(chain)
         taken = there.filter(status=Run.Status.QUEUED, fence=fence).update(
             status=Run.Status.RUNNING,
             owner_process=process,
@@ -76,6 +83,7 @@ def write(
     renew: tuple[str, float] | None = None,
     *,
     again: bool = False,
+    calls: Mapping[int, tuple[int, list[ModelCall]]] = MappingProxyType({}),
 ) -> dict[int, Standing]:
     """One transaction for all runs of a process: their rows' standing, and their events.
 
@@ -83,27 +91,25 @@ def write(
     ``watched`` are all runs to be looked at; ``renew`` is a process and the seconds for which its
     leases of these are renewed: that of a run it gave up may run out. Runs whose fence is another
     now, or that do not run, get no events. ``again``: nobody knows what became of the last call, so
-    what it may have written is written anew. The number of statements does not depend on how many
-    runs there are.
+    what it may have written is written anew. ``calls`` are the model calls of these runs that have begun or
+    ended since, with the fence again. The number of statements does not depend on how many runs there are.
     """
     watched = list(watched)
-    if not batches and renew is None:
+    if not batches and not calls and renew is None:
         return _standing(watched)  # nothing is written, so no lock is taken
     with transaction.atomic(using=router.db_for_write(RunEvent)):
         if renew is not None:
             process, seconds = renew
             owned = Run.objects.filter(pk__in=watched, owner_process=process, status=Run.Status.RUNNING)
             owned.update(lease_until=database_time(seconds))
-        standing = _standing(watched, lock=bool(batches))
-        mine = {
-            pk: batch
-            for pk, (fence, batch) in batches.items()
-            if (row := standing.get(pk)) and row.fence == fence and row.status == Run.Status.RUNNING
-        }
+        standing = _standing(watched, lock=bool(batches or calls))
+        running = {pk: row.fence for pk, row in standing.items() if row.status == Run.Status.RUNNING}
+        mine = {pk: batch for pk, (fence, batch) in batches.items() if running.get(pk) == fence}
         if again and mine:
             written = (Q(run_id=pk, after__gte=batch.after) for pk, batch in mine.items())
             RunEvent.objects.filter(reduce(or_, written)).delete()
         _append([(pk, batch.after, batch.seq, encode(batch.events)) for pk, batch in mine.items()])
+        costs.store([row for pk, (fence, rows) in calls.items() if running.get(pk) == fence for row in rows])
     return standing
 
 
@@ -134,15 +140,26 @@ def _standing(runs: Iterable[int], *, lock: bool = False) -> dict[int, Standing]
     }
 
 
-def end(pk: int, fence: int, status: str, fields: dict[str, Any]) -> bool:
-    """Write a run's end and drop its log, in one transaction. False where it was taken, or has ended."""
+def end(pk: int, fence: int, status: str, fields: dict[str, Any], calls: Iterable[costs.Called] = ()) -> bool:
+    """Write a run's end and its model calls, settle what it has cost and drop its log, in one transaction.
+    False where it was taken, or has ended.
+    """
     with transaction.atomic():
         ended = Run.objects.filter(pk=pk, fence=fence, status=status).update(lease_until=None, **fields)
         if ended:
             RunEvent.objects.filter(run_id=pk).delete()
+            costs.store([call.row(pk) for call in calls])
+            settle(pk, final=True)
             if fields["status"] != Run.Status.DONE:
                 _leave_calls(pk)
     return bool(ended)
+
+
+def settle(pk: int, *, final: bool) -> None:
+    """Charge what the run's row says it has cost so far, and give back what was reserved for it."""
+    row = Run.objects.filter(pk=pk).values_list("uuid", "cost", "cost_estimated", "model").get()
+    run, cost, estimated, model = row
+    limits.settle(run, cost or Decimal(0), model=model, estimated=estimated, final=final)
 
 
 def _leave_calls(pk: int) -> None:

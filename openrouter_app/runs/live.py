@@ -19,6 +19,7 @@ from uuid import UUID
 
 import msgspec
 
+from .costs import Called
 from .events import Event, Text
 from .log import merged as merged_events
 from .state import PageEvent, RunState, merged
@@ -263,6 +264,8 @@ class LiveRun(Followed):
         """Known from the moment the run is claimed."""
         self.is_ending = False
         self.stopped_by: str | None = None
+        self.calls: list[Called] = []
+        """The model calls of this execution."""
         self.failure: str | None = None
         """Why this process cannot go on with it, in a sentence for people."""
         self.on_event: Callable[[Event], object] | None = None
@@ -298,6 +301,12 @@ class LiveRun(Followed):
         held, self._held = self._held, []
         for event in held:
             self.emit(event)
+
+    def unstored_calls(self) -> list[tuple[Called, int]]:
+        """Its model calls that have changed since they were stored, with how often they have."""
+        if self.is_ending:
+            return []
+        return [(call, call.changes) for call in self.calls if call.changes != call.stored]
 
     def take(self) -> Batch | None:
         """What is to be logged; `give_back` or forget it afterwards. None where there is nothing."""

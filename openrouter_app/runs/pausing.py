@@ -26,7 +26,9 @@ from ..models.fields import storable
 from ..models.tool_calls import arguments_hash
 from ..models.tools import Approval
 from ..refusals import Refused, gone
+from . import costs, leases
 from .acting import approval_now, arguments_text, stricter
+from .costs import Called
 from .endings import Outcome, fields_of_usage
 from .events import Event, ToolApproval, Waiting
 from .leases import database_time
@@ -50,6 +52,8 @@ class Pause(msgspec.Struct, frozen=True):
     expires: Any
     fields: dict[str, Any]
     private: dict[str, Any]
+    called: list[Called] = []
+    """Its model calls."""
 
     @property
     def seq(self) -> int:
@@ -83,6 +87,7 @@ def pause_of(
         expires=expires,
         fields={**fields_of_usage(live.state, outcome), "last_seq": live.seq + len(news)},
         private={"loop": state.dump(), "ms": live.state.usage["ms"] if live.state.usage else 0},
+        called=list(outcome.calls),
     )
 
 
@@ -125,6 +130,8 @@ def pause(plan: Pause) -> str:
             private=plan.private,
             **plan.fields,
         )
+        costs.store([call.row(plan.pk) for call in plan.called])
+        leases.settle(plan.pk, final=False)
         if any(
             known.get(call.id) in (ToolCall.Status.APPROVED, ToolCall.Status.DENIED)
             for call, _by in plan.calls

@@ -6,6 +6,7 @@ What the log has of them is kept: it is folded into the row, which then says ``i
 
 from __future__ import annotations
 
+import json
 import logging
 from uuid import UUID
 
@@ -15,7 +16,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from ..models import Run
-from . import reports
+from . import costs, reports
 from .endings import Outcome, fields_at_end
 from .events import Failed, Interrupted, LastEvent, Stopped
 from .leases import GIVEN_UP, end
@@ -78,4 +79,24 @@ def close_with(row: Run, last: LastEvent) -> bool:
     except Exception:
         # It has to end all the same: otherwise every look would fail at it, and reach no other run.
         log.exception("the log of run %s makes no sense after event %d", row.uuid, seq)
-    return end(row.pk, row.fence, row.status, fields_at_end(state, seq + 1, last, Outcome()))
+    with transaction.atomic():
+        totals = costs.close_open(row.pk, said_since_step(state))
+        if totals.cost is not None and not totals.is_told(state.usage):
+            told = state.usage or {"model": "", "provider": "", "ms": 0}
+            state.apply(totals.event(model=told["model"], provider=told["provider"], ms=told["ms"]))
+            seq += 1
+        return end(row.pk, row.fence, row.status, fields_at_end(state, seq + 1, last, Outcome()))
+
+
+def said_since_step(state: RunState) -> int:
+    """About how many bytes a model has said in the step that a log breaks off in."""
+    size = 0
+    for part in reversed(state.parts()):
+        match part["type"]:
+            case "step":
+                break
+            case "text" | "reasoning":
+                size += costs.size_of(part["text"])
+            case "call":
+                size += costs.size_of(json.dumps(part["arguments"]))
+    return size

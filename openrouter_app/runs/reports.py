@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
 from ..models import Run
@@ -20,8 +21,7 @@ def started(live: LiveRun) -> None:
 
 def ended(live: LiveRun, outcome: Outcome, last: LastEvent, seconds: float) -> None:
     """It has ended, and its row says the same."""
-    reply = outcome.reply
-    usage = reply.usage if reply is not None else None
+    call, usage = outcome.call, live.state.usage
     waited: float | None = None
     if outcome.first_token is not None and outcome.begun is not None:
         waited = (outcome.first_token - outcome.begun).total_seconds()
@@ -32,11 +32,11 @@ def ended(live: LiveRun, outcome: Outcome, last: LastEvent, seconds: float) -> N
         origin=live.origin,
         seconds=seconds,
         first_token_seconds=waited,
-        model=reply.model if reply is not None else "",
-        provider=reply.provider if reply is not None else "",
-        prompt_tokens=usage.prompt_tokens if usage is not None else None,
-        completion_tokens=usage.completion_tokens if usage is not None else None,
-        cost=usage.cost if usage is not None else None,
+        model=call.model if call is not None else "",
+        provider=call.provider if call is not None else "",
+        prompt_tokens=usage["prompt_tokens"] if usage is not None else None,
+        completion_tokens=usage["completion_tokens"] if usage is not None else None,
+        cost=Decimal(usage["cost"]) if usage is not None and usage["cost"] is not None else None,
     )
 
 

@@ -16,16 +16,17 @@ from django.contrib.auth import get_user_model
 from django.db import IntegrityError, transaction
 from django.utils.translation import gettext as _
 
+from .. import keys, limits
 from ..conf import get_settings
 from ..conversations.history import history_before
 from ..engine.chat_prompts import MessagesPlaceholder, format_rows, prompt_row
 from ..engine.errors import OpenRouterError
 from ..engine.messages import Message
-from ..limits.at_once import check_limits
 from ..models import DEFAULT_LABEL, Chain, ChainVersion, Owner, Run, ToolCall, ToolSpec
 from ..models.prompts import saved_row
 from ..refusals import Refused
 from .conversing import PLACE, about_run, turn_of
+from .costs import Totals, size_of_prompt
 from .events import Event
 from .leases import database_time
 from .rows import events_of
@@ -78,6 +79,16 @@ class Prepared(msgspec.Struct, frozen=True):
     """What its log has."""
     seq: int = 0
     spent_ms: int = 0
+    payer: str = Run.Payer.SITE
+    users_may_pay: bool = False
+    """Whether an account of the user's own would help where the site's cannot pay."""
+    spent: Totals = Totals()
+    """Of the model calls before it waited."""
+
+    @property
+    def model(self) -> str:
+        """The model that is asked for."""
+        return str(self.options.get("model") or self.body["model"])
 
 
 def prepare(start: Start, run: UUID, process: str = "") -> Prepared | UUID:
@@ -105,8 +116,7 @@ def prepare(start: Start, run: UUID, process: str = "") -> Prepared | UUID:
     options = _options(version.body, start.options, owner)
     try:
         with transaction.atomic():
-            check_limits(owner, chain)
-            row = _made(start, run, process, chain, version, label, options)
+            row = _made(start, run, process, chain, version, label, options, user)
     except IntegrityError:
         # The same start came twice at once, or was made before its connection was lost.
         if (earlier := _earlier(start)) or Run.objects.filter(uuid=run).exists():
@@ -123,6 +133,7 @@ def _made(
     version: ChainVersion,
     label: str,
     options: dict[str, Any],
+    user: Any,
 ) -> Prepared:
     """The rows, in the caller's transaction."""
     owner = start.owner
@@ -155,8 +166,24 @@ def _made(
         deadline=database_time(start.may_wait or get_settings().QUEUE_TIMEOUT + get_settings().LEASE),
     )
     messages = _messages(version.body, values, history)  # before it is stored: it may be refused
+    row.payer = limits.admit(_ask(row, messages, user))
     row.save(force_insert=True)
     return _prepared(row, messages)
+
+
+def _ask(row: Run, messages: tuple[Message, ...], user: Any) -> limits.Ask:
+    body = row.version.body
+    may_have_key = user is not None and row.chain.payer != Chain.Payer.SITE
+    return limits.Ask(
+        run=row.uuid,
+        owner=row.owner,
+        user=user,
+        chain=row.chain,
+        model=row.options.get("model") or body["model"],
+        options={**body["options"], **row.options},
+        prompt_bytes=size_of_prompt(messages, body),
+        has_user_key=may_have_key and keys.key_of(user.pk) is not None,
+    )
 
 
 def _ours(found: UUID, run: UUID) -> Prepared | UUID:
@@ -190,6 +217,7 @@ def _resumed(row: Run) -> Prepared:
         said=[event for _after, _seq, events in rows for event in events],
         seq=rows[-1][1] if rows else 0,
         spent_ms=row.private.get("ms", 0),
+        spent=Totals.of(row.model_calls.all()),
     )
 
 
@@ -224,6 +252,8 @@ def _prepared(run: Run, messages: tuple[Message, ...]) -> Prepared:
         options=run.options,
         about=about_run(run),
         approvals=approvals,
+        payer=run.payer,
+        users_may_pay=run.chain.payer != Chain.Payer.SITE and run.owner.user_id is not None,
     )
 
 

@@ -140,13 +140,22 @@ class Writer:
                 self.before_flush(live)
                 if (batch := live.take()) is not None:
                     batches[live.pk] = (live.fence, batch)
+        called = {
+            live.pk: (live.fence, new)
+            for live in watched
+            if live.fence is not None and (new := live.unstored_calls())
+        }
+        rows = {pk: (fence, [call.row(pk) for call, _ in new]) for pk, (fence, new) in called.items()}
         due = begun - self._renewed >= settings.LEASE_RENEWAL or any(live.is_in_doubt for live in watched)
         renew = (self.process, settings.LEASE) if due else None
         keys = [live.pk for live in watched]
         try:
             again = self.failing_since is not None
-            found = await self.call(partial(leases.write, batches, keys, renew, again=again))
+            found = await self.call(partial(leases.write, batches, keys, renew, again=again, calls=rows))
             standing = {pk: found.get(pk) for pk in keys}
+            for _fence, new in called.values():
+                for call, changes in new:
+                    call.stored = changes
         except LOST_DATABASE as error:
             for live in watched:
                 if live.pk in batches:
