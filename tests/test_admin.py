@@ -11,13 +11,16 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
+from openrouter_app import keys
+from openrouter_app.engine.accounts import KeyInfo
+from openrouter_app.engine.secret import Secret
 from openrouter_app.models import Conversation, Run, ToolCall
 from tests.factories import make_joke_chain, make_user
 
 pytestmark = pytest.mark.django_db
 
 CANARY = "sk-or-v1-CANARYCANARYCANARY"
-MODELS = ("prompttemplate", "toolspec", "chain", "chainversion", "run", "toolcall", "conversation")
+MODELS = ("prompttemplate", "toolspec", "chain", "chainversion", "run", "toolcall", "conversation", "userkey")
 INLINE = re.compile(
     r"<style|\sstyle=|\son\w+=|javascript:|<script(?![^>]*\ssrc=)(?![^>]*application/json)", re.I
 )
@@ -37,6 +40,7 @@ def addresses():
         "run": run,
         "toolcall": call,
         "conversation": Conversation.objects.create(chain=chain, visitor=uuid4(), title="About bears"),
+        "userkey": keys.store(make_user("payer"), Secret(CANARY), "oauth", KeyInfo(label="Example")),
     }
     pages = ["admin:index"]
     found = [reverse(page) for page in pages]
@@ -69,6 +73,7 @@ def test_list_asks_as_much_for_ten_chains_as_for_one(admin_client, django_assert
         ToolCall.objects.create(
             run=run, call="c", name="joke", arguments="{}", status="waiting", approval="staff"
         )
+        keys.store(user, Secret(CANARY), "oauth", KeyInfo())
 
     address = reverse(f"admin:openrouter_app_{model}_changelist")
     run_a_new_chain("first")
