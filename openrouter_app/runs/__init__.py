@@ -24,6 +24,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from ..database import again_in_database_thread
+from ..limits import release_orphans as release_reservations
 from ..models import Owner, Run
 from ..refusals import Refused, gone
 from . import draining, pausing
@@ -38,6 +39,7 @@ from .reaping import reap
 from .relay import join
 from .rendered import updates_of, with_blocks
 from .rows import parts_so_far, snapshot_of_row
+from .settling import settle
 from .slots import slots
 from .starting import Prepared, Start, prepare, prepare_stored
 from .stopping import request_stop, stop_everywhere
@@ -72,7 +74,9 @@ __all__ = [
     "queue",
     "reap",
     "reap_for_ever",
+    "release_reservations",
     "reopen",
+    "settle",
     "start",
     "stop",
     "stop_everywhere",

@@ -17,7 +17,6 @@ from django.utils import timezone
 
 from .. import catalogue
 from ..engine import messages as engine
-from ..engine.errors import OpenRouterError
 from ..engine.requests import encode_body, wire_messages
 from ..models import ModelCall
 from .events import UsageTotals
@@ -84,11 +83,11 @@ class Called(msgspec.Struct):
             self.cost, self.is_said = None if usage.cost is None else money(usage.cost), True
         self.end()
 
-    def end(self, error: OpenRouterError | None = None) -> None:
+    def end(self, error: str = "") -> None:
         """Nothing more will be said."""
         if self.ended is None:
             self.ended = timezone.now()
-            self.error = "" if error is None else error.message
+            self.error = error
             self.changes += 1
 
     def estimate(self, price: catalogue.Price) -> None:

@@ -156,7 +156,7 @@ async def _claimed_in_turn(live: LiveRun, prepared: Prepared, outcome: Outcome, 
         outcome.detail = error.detail or error.message
         log.info("run %s: %s: %s", live.run, type(error).__name__, outcome.detail)
         if outcome.calls:
-            outcome.calls[-1].end(error)
+            outcome.calls[-1].end(error.message)
         if (last := _verdict(error, has_content=outcome.first_token is not None)) is None:
             last = await paying.failed(error, prepared, key)
         return last

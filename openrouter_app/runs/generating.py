@@ -194,7 +194,7 @@ class Generation:
         """A provider has taken the request, perhaps for the second time."""
         outcome = self._outcome
         if (last := outcome.call) is not None:
-            last.end()
+            last.end(_("It broke off before it said anything, and was asked for again."))
         outcome.calls.append(
             Called(
                 number=outcome.earlier.calls + len(outcome.calls) + 1,

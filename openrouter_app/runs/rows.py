@@ -86,6 +86,13 @@ def snapshot_of_row(run: UUID) -> Snapshot | None:
     return None if row is None else Snapshot(row.uuid, row.last_seq, state_of_row(row))
 
 
+def _lasted(row: Run) -> int:
+    """Milliseconds from a run's start to its end."""
+    if row.started is None or row.ended is None:
+        return 0
+    return max(round((row.ended - row.started).total_seconds() * 1000), 0)
+
+
 def state_of_row(row: Run) -> dict[str, Any]:
     """The protocol's state of a run that has ended; its chain, its version and its place are read."""
     state: dict[str, Any] = {
@@ -96,7 +103,7 @@ def state_of_row(row: Run) -> dict[str, Any]:
         "input": row.input,
         "parts": row.parts,
     }
-    if "ms" in row.private:
+    if "ms" in row.private or row.cost is not None:
         state["usage"] = {
             "prompt_tokens": row.prompt_tokens or 0,
             "completion_tokens": row.completion_tokens or 0,
@@ -104,7 +111,7 @@ def state_of_row(row: Run) -> dict[str, Any]:
             "estimated": row.cost_estimated,
             "model": row.model,
             "provider": row.provider,
-            "ms": row.private["ms"],
+            "ms": row.private["ms"] if "ms" in row.private else _lasted(row),
         }
     if row.status == Run.Status.DONE:
         state["reason"] = row.reason

@@ -1,0 +1,232 @@
+"""The exact cost of answers that were stopped or broke off, asked for afterwards."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from decimal import Decimal
+from io import StringIO
+from uuid import uuid4
+
+import pytest
+from asgiref.sync import sync_to_async
+from django.core.management import call_command
+from django.utils import timezone
+
+from openrouter_app import keys, runs
+from openrouter_app.engine.accounts import KeyInfo
+from openrouter_app.engine.secret import Secret
+from openrouter_app.models import ModelCall, Owner, Run, UserKey
+from openrouter_app.runs import Start, settling
+from openrouter_app.runs.rows import state_of_row
+from openrouter_app.runs.tending import reap_for_ever
+from openrouter_app.testing import Gate
+from tests.factories import make_chain, make_run, make_user
+from tests.followers import follow_to_end, parts_of, until
+from tests.pots import assert_sums_agree, make_pot, make_prices, settled
+from tests.test_run_tools import row_of
+
+pytestmark = pytest.mark.django_db(transaction=True)
+make = sync_to_async
+USD = Decimal
+KEY = "sk-or-v1-usersusersusersusers"
+
+
+@pytest.fixture
+def owner():
+    return Owner.of_visitor(uuid4())
+
+
+@pytest.fixture
+def asked(provider):
+    """How often the fake was asked what an answer has cost."""
+    return lambda: sum(request.path.endswith("/generation") for request in provider.requests)
+
+
+def make_call(status="stopped", *, id="gen-1", run=None, cost="0.5", **fields) -> ModelCall:
+    """A call that is due, of a run that costs about half a dollar."""
+    if run is None:
+        given = {"ended": timezone.now(), "private": {"ms": 5}} if status in Run.FINAL else {}
+        run = make_run(status, cost=cost, cost_estimated=True, deadline=None, **given)
+    given = {"requested": "a/b", "cost": cost, "ended": timezone.now(), "ask_after": timezone.now()}
+    return ModelCall.objects.create(
+        run=run, number=run.model_calls.count() + 1, generation_id=id, **{**given, **fields}
+    )
+
+
+async def make_due() -> None:
+    await ModelCall.objects.filter(ask_after__isnull=False).aupdate(ask_after=timezone.now())
+
+
+def knows(provider, cost=0.25, id="gen-1", **fields):
+    """The fake knows this generation, whoever asks."""
+    provider.route("GET", "/generation", {"data": {"id": id, "total_cost": cost, **fields}})
+
+
+async def test_stopped_answer_gets_its_exact_cost_when_openrouter_knows_it(provider, owner):
+    await make(make_chain)()
+    await make(make_prices)()
+    await make(make_pot)("site", "10")
+    gate = Gate()
+    provider.reply("x" * 400, gate, "never")
+    run = await runs.start(Start(owner, chain="echo", input={"text": "hi"}))
+    await until(lambda: any("x" in part.get("text", "") for part in parts_of(run)))
+    await runs.stop(owner, run)
+    shown = (await follow_to_end(owner, run)).state
+    gate.open()
+    provider.wait_until(lambda: all(made.has_ended for made in provider.generations.values()))
+    estimate = (await row_of(run)).cost
+    assert await runs.settle() == 0, "it is too early"
+    await make_due()
+    assert await runs.settle() == 0, "it is not known yet"
+    await make_due()
+    assert await runs.settle() == 1
+    (generation,) = provider.generations.values()
+    exact = round(USD(str(generation.cost)), 10)
+    row, call = await row_of(run), await ModelCall.objects.aget()
+    assert row.cost == call.cost == exact == await make(settled)(run)
+    assert exact != estimate
+    assert (row.cost_estimated, call.ask_after, call.attempts) == (False, None, 2)
+    assert call.settled_at is not None
+    later = (await follow_to_end(owner, run)).state
+    assert (later["usage"]["cost"], later["usage"]["estimated"]) == (str(exact.normalize()), False)
+    assert {**later, "usage": None} == {**shown, "usage": None}
+    await make_due()
+    assert await runs.settle() == 0
+    await make(assert_sums_agree)()
+
+
+def test_run_with_several_calls_is_an_estimate_until_all_are_known():
+    call = make_call(cost="0.5")
+    other = make_call(run=call.run, id="gen-2", cost="0.25")
+    Run.objects.filter(pk=call.run_id).update(cost="0.75")
+    assert settling.note(call.pk, {"total_cost": 0.4})
+    run = Run.objects.get()
+    assert (run.cost, run.cost_estimated) == (USD("0.65"), True)
+    assert settling.note(other.pk, {"total_cost": "0.1", "native_tokens_prompt": 7, "tokens_completion": 3})
+    run.refresh_from_db()
+    assert (run.cost, run.cost_estimated) == (USD("0.5"), False)
+    assert (run.prompt_tokens, run.completion_tokens) == (7, 3)
+    assert settled(run.uuid) == USD("0.5")
+    assert not settling.note(other.pk, {"total_cost": 9})
+
+
+@pytest.mark.parametrize("cost", [None, -1, "much", True, [], "NaN", "Infinity"])
+def test_what_is_no_cost_changes_nothing(cost):
+    call = make_call()
+    assert not settling.note(call.pk, {"total_cost": cost, "native_tokens_prompt": 2})
+    call.refresh_from_db()
+    assert (call.cost, call.settled_at, call.prompt_tokens) == (USD("0.5"), None, None)
+
+
+def test_nonsense_beside_a_cost_is_left_out():
+    call = make_call()
+    said = {"total_cost": 1e300, "native_tokens_prompt": -4, "model": ["x"], "provider_name": "p" * 5_000}
+    assert settling.note(call.pk, said)
+    call.refresh_from_db()
+    assert (call.prompt_tokens, call.model, len(call.provider)) == (None, "", 100)
+    assert call.cost == USD("99999999")
+
+
+def test_cost_that_nobody_could_estimate_is_shown_once_it_is_known():
+    call = make_call(cost=None)
+    Run.objects.update(private={}, cost_estimated=False)
+    assert "usage" not in state_of_row(Run.objects.get())
+    assert settling.note(call.pk, {"total_cost": 0.4, "model": "a/b-2025", "provider_name": "Acme"})
+    usage = state_of_row(Run.objects.get())["usage"]
+    assert (usage["cost"], usage["estimated"], usage["model"]) == ("0.4", False, "a/b-2025")
+
+
+async def test_pauses_between_questions_grow_and_end(provider, settings):
+    call = await make(make_call)()
+    pauses = []
+    for attempts in range(20):
+        await ModelCall.objects.aupdate(ask_after=timezone.now(), attempts=attempts, ended=timezone.now())
+        before = timezone.now()
+        assert await runs.settle() == 0
+        await call.arefresh_from_db()
+        assert call.attempts == attempts + 1
+        pauses.append(round((call.ask_after - before).total_seconds(), -1 if attempts > 4 else 0))
+    assert pauses[:4] == [4, 8, 16, 32]
+    assert pauses[-1] == 3600
+    settings.OPENROUTER = {**settings.OPENROUTER, "SETTLE_TIMEOUT": 60}
+    await ModelCall.objects.aupdate(ask_after=timezone.now(), ended=timezone.now() - timedelta(seconds=50))
+    assert await runs.settle() == 0
+    await call.arefresh_from_db()
+    assert (call.ask_after, call.settled_at, call.cost) == (None, None, USD("0.5"))
+    run = await Run.objects.aget()
+    assert (run.cost, run.cost_estimated) == (USD("0.5"), True), "the estimate stands"
+
+
+async def test_two_who_look_at_once_ask_once(provider, asked):
+    await make(make_call)()
+    knows(provider)
+    known = await asyncio.gather(runs.settle(), runs.settle(), runs.settle())
+    assert sum(known) == asked() == 1
+
+
+@pytest.mark.parametrize("status", ["queued", "running", "waiting"])
+async def test_run_that_has_not_ended_is_not_asked_about(provider, asked, status):
+    await make(make_call)(status)
+    assert (await runs.settle(), asked()) == (0, 0)
+
+
+async def test_question_goes_out_with_the_key_that_was_used(provider):
+    user = await make(make_user)()
+    await make(keys.store)(user, Secret(KEY), UserKey.Origin.PASTED, KeyInfo())
+    run = await make(make_run)("stopped", ended=timezone.now(), user=user, payer="user", deadline=None)
+    await make(make_call)(run=run, key_hash=keys.hash_of(Secret(KEY)))
+    site = await make(make_call)(id="gen-2")
+    knows(provider)
+    assert await runs.settle() == 2
+    used = {request.query["id"]: request.api_key for request in provider.requests}
+    assert used == {"gen-1": KEY, "gen-2": "sk-or-v1-CANARYCANARYCANARY"}
+    assert site.key_hash == ""
+
+
+async def test_key_that_was_replaced_is_not_used_for_what_another_one_paid(provider, asked):
+    user = await make(make_user)()
+    await make(keys.store)(user, Secret(KEY + "-new"), UserKey.Origin.PASTED, KeyInfo())
+    run = await make(make_run)("stopped", ended=timezone.now(), user=user, payer="user", deadline=None)
+    call = await make(make_call)(run=run, key_hash=keys.hash_of(Secret(KEY)))
+    assert (await runs.settle(), asked()) == (0, 0)
+    await call.arefresh_from_db()
+    assert call.attempts == 1
+
+
+async def test_users_key_that_is_refused_then_is_forgotten(provider):
+    user = await make(make_user)()
+    await make(keys.store)(user, Secret(KEY), UserKey.Origin.PASTED, KeyInfo())
+    run = await make(make_run)("stopped", ended=timezone.now(), user=user, payer="user", deadline=None)
+    await make(make_call)(run=run, key_hash=keys.hash_of(Secret(KEY)))
+    provider.route("GET", "/generation", {"error": {"message": "User not found.", "code": 401}}, status=401)
+    assert await runs.settle() == 0
+    assert not await UserKey.objects.aexists()
+
+
+async def test_server_settles_by_itself_and_its_reaper_waits_for_nobody(provider, settings):
+    settings.OPENROUTER = {**settings.OPENROUTER, "REAP_INTERVAL": 0.05}
+    call = await make(make_call)()
+    knows(provider)
+    tending = asyncio.create_task(reap_for_ever())
+    try:
+        for _ in range(200):
+            await call.arefresh_from_db()
+            if call.settled_at is not None:
+                break
+            await asyncio.sleep(0.05)
+    finally:
+        tending.cancel()
+        await asyncio.wait([tending])
+    assert call.cost == USD("0.25")
+
+
+def test_command_settles_what_is_due(openrouter, settings):
+    settings.OPENROUTER = {"API_KEY": "sk-or-v1-x", "BASE_URL": openrouter.base_url}
+    make_chain()
+    make_call()
+    knows(openrouter)
+    out = StringIO()
+    call_command("openrouter_settle", stdout=out)
+    assert out.getvalue() == "1 cost settled, 0 reservations of ended runs released.\n"
+    assert ModelCall.objects.get().cost == USD("0.25")
