@@ -37,6 +37,7 @@ def form(prompt, **fields):
         "tool_choice": "auto",
         "parser": "text",
         "access": "public",
+        "payer": "site",
         "enabled": "on",
         "client_options": "[]",
         "client_models": "[]",

@@ -5,6 +5,7 @@ Stock admin pages with one stylesheet and one small module, no inline script or 
 work under the site's Content-Security-Policy, in light and dark.
 """
 
+from .catalogue import CatalogueModelAdmin
 from .chains import ChainAdmin
 from .conversations import ConversationAdmin
 from .keys import UserKeyAdmin
@@ -16,6 +17,7 @@ from .tools import ToolSpecAdmin
 from .versions import ChainVersionAdmin
 
 __all__ = [
+    "CatalogueModelAdmin",
     "ChainAdmin",
     "ChainVersionAdmin",
     "ConversationAdmin",

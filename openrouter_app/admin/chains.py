@@ -17,8 +17,10 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
+from .. import catalogue
 from ..models import Chain, ChainVersion
 from .display import FORM_FIELDS, STYLESHEET
+from .model_choice import MODEL_STYLESHEET, ModelInput
 from .versions import LABELS
 
 if TYPE_CHECKING:
@@ -34,6 +36,9 @@ PUBLISH = "openrouter_app.publish_chain"
 
 class ChainForm(_ChainForm):
     """What only a form can see: the tools that are chosen but not saved yet."""
+
+    class Meta:
+        widgets = {"model": ModelInput}
 
     def clean(self) -> dict[str, Any]:
         """The forced tool is among the tools."""
@@ -51,8 +56,8 @@ class ChainAdmin(_ChainAdmin):
     """A chain, its state, and the button that publishes what is saved."""
 
     form = ChainForm
-    list_display = ["title", "state", "model", "access", "enabled"]
-    list_filter = ["access", "enabled"]
+    list_display = ["title", "state", "model", "access", "payer", "enabled"]
+    list_filter = ["access", "payer", "enabled"]
     search_fields = ["slug", "title", "model", "description"]
     prepopulated_fields = {"slug": ["title"]}
     filter_horizontal = ["tools"]
@@ -72,12 +77,12 @@ class ChainAdmin(_ChainAdmin):
                 ),
             },
         ),
-        (_("Who may run it"), {"fields": ["access", "enabled", "client_models", "client_options"]}),
+        (_("Who may run it"), {"fields": ["access", "payer", "enabled", "client_models", "client_options"]}),
         (_("Versions"), {"fields": ["versions_made"]}),
     ]
 
     class Media:
-        css = STYLESHEET
+        css = {"all": [*STYLESHEET["all"], *MODEL_STYLESHEET["all"]]}
 
     def get_fieldsets(self, request: HttpRequest, obj: Chain | None = None) -> Any:
         """A new chain has no versions yet."""
@@ -137,6 +142,7 @@ class ChainAdmin(_ChainAdmin):
         """Publish each by itself: one that cannot be published keeps none of the others back."""
         for chain in queryset:
             self._publish(request, chain)
+            self._advise(request, chain)
 
     def _publish(self, request: HttpRequest, chain: Chain, note: str = "") -> None:
         """Publish, write the history, and say what happened."""
@@ -154,6 +160,11 @@ class ChainAdmin(_ChainAdmin):
         said = gettext("%(chain)s: %(version)s is published.") % {"chain": chain, "version": version}
         self.log_change(request, chain, said)
         messages.success(request, said)
+
+    def _advise(self, request: HttpRequest, chain: Chain) -> None:
+        """Say what the chain's models lack, where the page that follows does not."""
+        for sentence in catalogue.advice(chain):
+            messages.warning(request, gettext("%(chain)s: %(why)s") % {"chain": chain, "why": sentence})
 
     def response_add(
         self, request: HttpRequest, obj: Chain, post_url_continue: str | None = None
@@ -186,6 +197,7 @@ class ChainAdmin(_ChainAdmin):
         )
         if chain is not None:
             context["chain_state"] = self.state(chain)
+            context["advice"] = catalogue.advice(chain)
             context["can_be_published"] = (
                 self.has_publish_permission(request) and chain.has_unpublished_changes
             )
@@ -195,6 +207,8 @@ class ChainAdmin(_ChainAdmin):
         """After the tools are saved, too, what is allowed but surely not meant."""
         super().save_related(request, form, formsets, change)
         chain: Chain = form.instance
+        if not {"_continue", "_publish"} & request.POST.keys():
+            self._advise(request, chain)
         if chain.parser == Chain.Parser.TOOLS and chain.tools.exclude(handler="").exists():
             messages.warning(
                 request,

@@ -63,11 +63,11 @@ def _newest() -> datetime | None:
 
 def _slugs(body: Mapping[str, Any]) -> list[str]:
     """Every model that may answer: the chain's own, those it falls back to, and those a client may choose."""
-    fallbacks = body["options"].get("models")
+    fallbacks, chosen = _options(body).get("models"), body.get("client_models")
     named = [
         body["model"],
         *(fallbacks if isinstance(fallbacks, list) else []),
-        *body.get("client_models", []),
+        *(chosen if isinstance(chosen, list) else []),
     ]
     return list(dict.fromkeys(slug for slug in named if isinstance(slug, str) and slug.strip()))
 
@@ -105,7 +105,7 @@ def _of_tools(row: CatalogueModel, body: Mapping[str, Any], names: Mapping[str, 
         said = gettext("As OpenRouter lists it, “%(model)s” calls no tools; this chain has some.")
     elif is_forced and _lacks(row, "tool_choice"):
         said = gettext("As OpenRouter lists it, “%(model)s” cannot be made to call a tool.")
-    elif is_forced and row.slug.partition("/")[0] in NO_FORCED_TOOL and _reasons(row, body["options"]):
+    elif is_forced and row.slug.partition("/")[0] in NO_FORCED_TOOL and _reasons(row, _options(body)):
         said = gettext(
             "“%(model)s” does not reason where a tool call is forced: it answers without, or the request is "
             "refused. Choose “auto”, or switch its reasoning off in the options."
@@ -116,7 +116,7 @@ def _of_tools(row: CatalogueModel, body: Mapping[str, Any], names: Mapping[str, 
 
 
 def _of_answers(row: CatalogueModel, body: Mapping[str, Any], names: Mapping[str, str]) -> Iterator[str]:
-    options = body["options"]
+    options = _options(body)
     wanted = _member(options, "response_format").get("type")
     if wanted == "json_schema" and _lacks(row, "structured_outputs"):
         said = gettext("As OpenRouter lists it, “%(model)s” follows no JSON Schema; the options have one.")
@@ -154,6 +154,11 @@ def _reasons(row: CatalogueModel, options: Mapping[str, Any]) -> bool:
         return False
     is_asked = bool(asked.get("enabled") or effort or asked.get("max_tokens"))
     return bool(row.reasoning.get("default_enabled")) or (is_asked and not _lacks(row, "reasoning"))
+
+
+def _options(body: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The options; a form that is shown again may hold a chain whose are none."""
+    return _member(body, "options")
 
 
 def _member(options: Mapping[str, Any], name: str) -> Mapping[str, Any]:
