@@ -16,6 +16,8 @@ from django.urls import reverse
 from django.utils import timezone
 
 from openrouter_app import keys
+from openrouter_app.background import in_background
+from openrouter_app.engine import client as engine_client
 from openrouter_app.engine.accounts import KeyInfo
 from openrouter_app.engine.secret import Secret
 from openrouter_app.keys import connecting
@@ -30,7 +32,8 @@ KEY = "sk-or-v1-CANARY" + "0" * 49
 @pytest.fixture
 def ada(openrouter, settings):
     settings.OPENROUTER = {"BASE_URL": openrouter.base_url, "ALLOW_PASTED_KEYS": True}
-    return get_user_model().objects.create_user("ada")
+    yield get_user_model().objects.create_user("ada")
+    in_background(engine_client.aclose()).result(10)
 
 
 @pytest.fixture

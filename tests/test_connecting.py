@@ -6,20 +6,24 @@ import base64
 import hashlib
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from urllib.parse import unquote
 
 import pytest
 from django.contrib.auth import get_user_model
 from django.utils import timezone
 
 from openrouter_app import keys
+from openrouter_app.background import in_background
+from openrouter_app.engine import client as engine_client
 from openrouter_app.engine.accounts import KeyInfo
 from openrouter_app.engine.secret import Secret
 from openrouter_app.keys import connecting
-from openrouter_app.models import OfferedKey, SignIn, UserKey
+from openrouter_app.models import OfferedKey, Owner, SignIn, UserKey
 from openrouter_app.pages.account import dollars
 
 from .connecting import ACCOUNT, asked, browser_of, connect, go_to_openrouter, key_at
-from .talking import make_chat
+from .factories import make_chain
+from .talking import make_chat, make_conversation, say
 
 pytestmark = pytest.mark.django_db
 KEY = "sk-or-v1-CANARY" + "0" * 49
@@ -28,7 +32,8 @@ KEY = "sk-or-v1-CANARY" + "0" * 49
 @pytest.fixture
 def ada(openrouter, settings):
     settings.OPENROUTER = {"BASE_URL": openrouter.base_url, "APP_TITLE": "Shop"}
-    return get_user_model().objects.create_user("ada")
+    yield get_user_model().objects.create_user("ada")
+    in_background(engine_client.aclose()).result(10)
 
 
 @pytest.fixture
@@ -322,6 +327,34 @@ def test_page_says_what_the_key_will_be(client, settings):
     page = said(client.get(ACCOUNT))
     assert "The key may spend $5.00 a day at most." in page
     assert "It expires after 1 day." in page
+
+
+@pytest.mark.django_db(transaction=True)
+def test_refused_message_leads_to_the_account_and_back_without_a_script(client, openrouter):
+    make_chat(payer="user")
+    response = client.post("/chains/chat/send/", {"message": "Hello"})
+    assert response.status_code == 402
+    assert f'href="{ACCOUNT}?next=/chains/chat/"' in unquote(said(response))
+    assert "Hello" in said(response)
+    assert not openrouter.requests
+
+
+@pytest.mark.django_db(transaction=True)
+def test_refused_run_leads_to_the_account_and_back_without_a_script(client):
+    make_chain("once", payer="user")
+    response = client.post("/chains/once/send/", {"text": "x"})
+    assert response.status_code == 402
+    assert f'href="{ACCOUNT}?next=/chains/once/"' in unquote(said(response))
+
+
+def test_answer_that_lacked_an_account_leads_to_it(client, ada):
+    made = make_conversation(Owner.of_user(ada), chain=make_chat(payer="user"))
+    say(made, "Hello", status="failed", error_code="key_rejected", error_message="No.")
+    here = f"/conversations/{made.uuid}/"
+    assert f'href="{ACCOUNT}?next={here}"' in unquote(said(client.get(here)))
+    made.chain.payer = "site"
+    made.chain.save()
+    assert f'href="{ACCOUNT}' not in said(client.get(here))
 
 
 @pytest.mark.parametrize(

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from typing import Any
+from urllib.parse import urlencode
 
+from django.urls import reverse
 from django.utils.formats import number_format
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from ..conf import get_settings
 from ..keys import links
-from ..models import OfferedKey, UserKey
+from ..models import Chain, OfferedKey, UserKey
 
 FINGERPRINT = 8
 """Characters of a key's SHA-256."""
+LACKS = frozenset({"needs_key", "key_rejected", "credit", "budget"})
+"""Error codes of runs that an account of one's own would let go on; `account-offer.js` has them too."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +49,22 @@ class Key:
             return cls(*known, settings_url, logs_url)
         left, spent = _left(row), dollars(row.usage)
         return cls(*known, settings_url, logs_url, left, spent, row.expires, row.checked_at)
+
+
+def account_url(chain: Chain) -> str | None:
+    """Where one connects an account of one's own, None where the chain's runs could not use it."""
+    return reverse("openrouter_app:account") if chain.users_may_pay else None
+
+
+def account_link(chain: Chain, here: str) -> str:
+    """The same as a link that comes back to the page ``here``; "" where there is none."""
+    url = account_url(chain)
+    return "" if url is None else f"{url}?{urlencode({'next': here})}"
+
+
+def lacks_account(code: str, details: Mapping[str, Any] | None = None) -> bool:
+    """Whether this error says that an account would help."""
+    return code in LACKS or (details or {}).get("connect") is True
 
 
 def dollars(amount: Decimal | None) -> str:

@@ -19,6 +19,7 @@ from ..conf import get_settings
 from ..identity import owner_of_request
 from ..models import Chain, ChainVersion, Conversation, Owner
 from ..models.prompts import message_variable, takes_history
+from .account import account_link, account_url
 from .conversations import conversation_data, title_shown
 from .fields import Field, fields
 
@@ -31,8 +32,9 @@ class Chat:
     """A chain's chat, with a conversation or before its first message. Templates get it as ``chat``.
 
     ``may_send`` is false where the visitor may read what was said, but not run the chain (any more);
-    ``problem`` says why what he sent was refused, and ``given`` keeps it. ``owner`` is a name for whoever
-    looks, under which the script keeps his drafts.
+    ``problem`` says why what he sent was refused, and ``given`` keeps it; ``lacks_account`` is true where an
+    OpenRouter account of his own would help. ``owner`` is a name for whoever looks, under which the script
+    keeps his drafts; ``here`` is the page's address.
     """
 
     chain: Chain
@@ -44,6 +46,8 @@ class Chat:
     given: Mapping[str, str] = field(default_factory=dict)
     client_id: str = ""
     owner: str = ""
+    here: str = ""
+    lacks_account: bool = False
 
     @property
     def version(self) -> ChainVersion | None:
@@ -80,6 +84,11 @@ class Chat:
         """The variable that a message fills."""
         return message_variable(self.version.body) if self.version is not None else ""
 
+    @property
+    def account_link(self) -> str:
+        """Where the visitor connects an account of his own and comes back; "" where that is of no use."""
+        return account_link(self.chain, self.here)
+
     @cached_property
     def config(self) -> dict[str, Any]:
         """What the element's script is told."""
@@ -97,6 +106,7 @@ class Chat:
             "models": body.get("client_models", []),
             "may_send": self.may_send,
             "owner": self.owner,
+            "account": account_url(self.chain),
             "list": self.show_list,
             "conversation": None if self.conversation is None else str(self.conversation.uuid),
             "data": self.data,
@@ -127,7 +137,14 @@ def chat_of(
             return None
     may_send = chain.published is not None and chain.may_be_run_by(getattr(request, "user", None))
     owner = _name_of(owner_of_request(request))
-    return Chat(chain, conversation, data, may_send, client_id=uuid4().hex, owner=owner, **shown)
+    here = _address_of(chain, conversation) if request.method == "POST" else request.get_full_path()
+    return Chat(chain, conversation, data, may_send, client_id=uuid4().hex, owner=owner, here=here, **shown)
+
+
+def _address_of(chain: Chain, conversation: Conversation | None) -> str:
+    if conversation is None:
+        return reverse("openrouter_app:chain", args=[chain.slug])
+    return reverse("openrouter_app:conversation", args=[conversation.uuid])
 
 
 def _name_of(owner: Owner | None) -> str:

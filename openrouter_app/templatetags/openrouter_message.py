@@ -5,12 +5,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from django import template
 
 from ..conversations import statuses
-from ..pages import messages
+from ..pages import account, messages
 
 register = template.Library()
 
@@ -24,6 +25,15 @@ register.filter("sentence", messages.sentence)
 register.filter("left_out", messages.left_out)
 register.filter("versions", messages.versions)
 register.filter("facts", messages.facts)
+
+
+@register.filter
+def lacks_account(error: Any) -> bool:
+    """Whether an OpenRouter account of one's own would let a run with this error go on."""
+    if not isinstance(error, Mapping):
+        return False
+    details = error.get("details")
+    return account.lacks_account(str(error.get("code")), details if isinstance(details, Mapping) else None)
 
 
 @register.filter

@@ -29,6 +29,7 @@ from ..background import in_background
 from ..conf import get_settings
 from ..identity import owner_of_request
 from ..models import Chain, Conversation, Owner, Run
+from ..pages.account import lacks_account
 from ..pages.chat import is_chat
 from ..pages.conversations import answer_of
 from ..protocol import uuid_of
@@ -196,17 +197,11 @@ def _again(request: HttpRequest, message: _Message, error: Refused) -> HttpRespo
     if wants_json(request):
         return refusal(error)
     status, given = STATUS.get(error.code, 400), message.start.input
+    shown = {"problem": error.message, "lacks_account": lacks_account(error.code, error.details)}
     if message.conversation is None and not is_chat(message.chain.published):
         context = form_context(message.chain, message.start.owner, given)
-        return page(request, "chain", {**context, "problem": error.message}, status)
-    return chat_page(
-        request,
-        message.chain,
-        message.conversation,
-        status=status,
-        problem=error.message,
-        given=given,
-    )
+        return page(request, "chain", {**context, **shown}, status)
+    return chat_page(request, message.chain, message.conversation, status=status, given=given, **shown)
 
 
 def _answered(request: HttpRequest, message: _Message, run: UUID) -> HttpResponseBase:

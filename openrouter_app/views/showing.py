@@ -7,6 +7,7 @@ from typing import Any
 
 from django.contrib.auth.views import redirect_to_login
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
+from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
@@ -15,6 +16,7 @@ from ..conf import get_settings
 from ..conversations import listing
 from ..identity import owner_of_request
 from ..models import Chain, Conversation, Owner, Run
+from ..pages.account import account_link, account_url
 from ..pages.chat import chains_with_parts, chat_of, is_chat
 from ..pages.conversations import row_of
 from ..pages.fields import fields
@@ -117,10 +119,12 @@ def form_context(chain: Chain, owner: Owner | None, given: Mapping[str, str] | N
     return {
         "chain": chain,
         "fields": list(fields(chain.published, examples)),
+        "account_link": account_link(chain, reverse("openrouter_app:chain", args=[chain.slug])),
         "config": {
             "chain": chain.slug,
             "socket": get_settings().WEBSOCKET_PATH,
             "unfinished": None if owner is None else _unfinished(chain, owner),
+            "account": account_url(chain),
         },
     }
 

@@ -6,6 +6,7 @@
  * nothing piles up.
  */
 
+import { accountOffer } from "./account-offer.js";
 import { element } from "./element.js";
 import { parsePointer } from "./operations.js";
 import { partView } from "./part-views.js";
@@ -27,13 +28,15 @@ export class AnswerView {
    * @param {Record<string, string>} input what was asked
    * @param {import("./strings.js").Strings} strings
    * @param {() => void} retry what "Try again" does
-   * @param {{log?: boolean}} [options] log: false where the answer stands in a log already
+   * @param {{log?: boolean, account?: string | null}} [options] log: false where the answer stands in a log
+   *   already; account: where one connects an account of one's own, if one may
    */
-  constructor(run, input, strings, retry, { log = true } = {}) {
+  constructor(run, input, strings, retry, { log = true, account } = {}) {
     this.run = run;
     this.input = input;
     this.strings = strings;
     this.retry = retry;
+    this.account = account;
     this.status = element("span", { class: "openrouter-status" });
     const role = { role: "log", "aria-live": "off", "aria-label": strings.text("answer") };
     this.parts = element("div", { class: "openrouter-parts", ...(log ? role : {}) });
@@ -149,8 +152,10 @@ export class AnswerView {
     const what = { class: "openrouter-problem__what", dir: "auto" };
     this.problem.append(element("p", what, asText(error.message)));
     const isCutShort = status === "interrupted" && parts.some(hasContent) && strings.has("advice.kept");
-    const help = isCutShort ? strings.text("advice.kept") : advice(error, strings);
+    const offer = accountOffer(error, this.account, strings);
+    const help = isCutShort ? strings.text("advice.kept") : advice(error, strings, offer !== null);
     if (help) this.problem.append(element("p", {}, help));
+    if (offer) this.problem.append(offer);
     if (error.retryable === true) {
       const button = element("button", { type: "button", class: "openrouter-button" }, strings.text("retry"));
       button.addEventListener("click", () => this.retry());

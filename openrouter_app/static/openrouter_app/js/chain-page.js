@@ -7,6 +7,7 @@
  * same visitor, if the server named one.
  */
 
+import { accountOffer } from "./account-offer.js";
 import { AnswerView } from "./answer-view.js";
 import { Client } from "./client.js";
 import { Connection } from "./connection.js";
@@ -26,13 +27,14 @@ export class ChainPage {
 
   /**
    * @param {HTMLElement} root
-   * @param {{chain: string, socket: string, unfinished?: string | null}} config
+   * @param {{chain: string, socket: string, unfinished?: string | null, account?: string | null}} config
    * @param {import("./strings.js").Strings} strings
    */
   constructor(root, config, strings) {
     this.root = root;
     this.chain = config.chain;
     this.elsewhere = config.unfinished ?? null; // a run of this visitor that this page may join
+    this.account = config.account;
     this.strings = strings;
     this.memory = new Memory(`openrouter:${config.chain}:`);
     this.connection = new Connection(config.socket);
@@ -157,7 +159,7 @@ export class ChainPage {
   /** @param {Run} run @param {Record<string, string>} input */
   #show(run, input) {
     if (this.answer) this.earlier.add(this.answer);
-    this.answer = new AnswerView(run, input, this.strings, () => this.#retry(input));
+    this.answer = new AnswerView(run, input, this.strings, () => this.#retry(input), { account: this.account });
     this.#target("empty").hidden = true;
     this.#target("current").replaceChildren(this.answer.element);
     this.answer.connect();
@@ -184,7 +186,8 @@ export class ChainPage {
   #refuse(error) {
     this.#withdraw();
     this.#forget();
-    this.form.refuse(complaint(error, this.strings), error.details?.variables);
+    const offer = accountOffer(error, this.account, this.strings);
+    this.form.refuse(complaint(error, this.strings), error.details?.variables, offer);
   }
 
   /** @param {Event} event */

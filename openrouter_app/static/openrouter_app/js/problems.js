@@ -19,8 +19,10 @@ export function complaint({ code, message }, strings) {
  *
  * @param {any} error
  * @param {Strings} strings
+ * @param {boolean} [account] whether an account of one's own is offered beside it
  */
-export function advice({ code, retryable, details }, strings) {
+export function advice({ code, retryable, details }, strings, account = false) {
+  if (account && strings.has("advice.account")) return strings.text("advice.account");
   const seconds = Number(details?.retry_after);
   if (retryable === true && seconds > 0) {
     return strings.text("advice.retry_after", { time: strings.duration(seconds) });

@@ -70,8 +70,9 @@ export class PromptForm extends EventTarget {
    *
    * @param {string} message
    * @param {unknown} [names] the variables it is about
+   * @param {Element | null} [offer] what one can do about it
    */
-  refuse(message, names) {
+  refuse(message, names, offer) {
     const about = Array.from(this.fields.values()).filter(
       (field) => Array.isArray(names) && names.includes(field.name),
     );
@@ -79,6 +80,7 @@ export class PromptForm extends EventTarget {
     for (const field of about) this.#complain(field, one ? message : this.strings.text("field.wrong"));
     this.alert.classList.toggle("openrouter-hidden", one);
     this.alert.textContent = message;
+    if (offer) this.alert.append(" ", offer);
     this.alert.hidden = false;
   }
 

@@ -7,6 +7,7 @@
  * the conversation, in this tab or another, is fetched.
  */
 
+import { accountOffer } from "../account-offer.js";
 import { Client, Run } from "../client.js";
 import { Connection } from "../connection.js";
 import { ConnectionStatus } from "../connection-status.js";
@@ -349,13 +350,15 @@ export class Chat {
   #refused({ wanted: { input, options }, before: [edited] }, error) {
     const isElsewhere = error.code === "busy" && typeof error.run === "string";
     const message = complaint(error, this.strings);
+    const offer = accountOffer(error, this.actions.account, this.strings);
     if (input && isElsewhere && !edited) {
       this.composer.hold({ input, options });
     } else if (input && edited instanceof QuestionView) {
       edited.refuse(input, message);
+      if (offer) this.composer.refuse(message, undefined, offer);
     } else {
       if (input) this.composer.restore(input);
-      this.composer.refuse(message, error.details?.variables);
+      this.composer.refuse(message, error.details?.variables, offer);
     }
     this.#afterRefusal(isElsewhere);
   }

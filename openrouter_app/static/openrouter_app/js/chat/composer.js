@@ -186,11 +186,16 @@ export class Composer extends EventTarget {
     this.message.focus();
   };
 
-  /** @param {string} message @param {unknown} [names] the variables it is about */
-  refuse(message, names) {
+  /**
+   * @param {string} message
+   * @param {unknown} [names] the variables it is about
+   * @param {Element | null} [offer] what one can do about it
+   */
+  refuse(message, names, offer) {
     const about = [...this.fields.values()].filter((field) => Array.isArray(names) && names.includes(field.dataset.variable));
     for (const field of about) this.#mark(field);
     this.alert.textContent = message;
+    if (offer) this.alert.append(" ", offer);
     this.alert.hidden = false;
   }
 

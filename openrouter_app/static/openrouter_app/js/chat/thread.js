@@ -8,6 +8,7 @@
  * @property {(view: import("./question-view.js").QuestionView, input: Record<string, string>) => void} edit
  * @property {(view: import("./reply-view.js").ReplyView) => void} again
  * @property {(message: string) => void} showVersion
+ * @property {string | null} [account] where one connects an OpenRouter account of one's own
  */
 
 export class Thread {

@@ -10,6 +10,7 @@ export class Versions {
   /** @param {import("./chat.js").Chat} chat */
   constructor(chat) {
     this.chat = chat;
+    this.account = /** @type {string | null} */ (chat.config.account ?? null);
   }
 
   /** @param {QuestionView} view @param {Record<string, string>} input */
