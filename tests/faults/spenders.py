@@ -1,0 +1,211 @@
+"""A process full of threads that spend: ``python -m tests.faults.spenders '{"do": "churn", ...}'``.
+
+It works on the database of its environment, below the faces, as fast as it can; what it says is one line of
+JSON. ``seed`` makes the pots, ``race`` lets as many runs in at once as there are threads, ``churn`` lets runs
+in, goes on with them and ends them in random order, leaving some as a process leaves them that was killed;
+``reap`` ends those, half of them without settling; ``state`` says what the ledger has.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import sys
+import threading
+from collections import Counter
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any
+
+import django
+
+if __name__ == "__main__":
+    django.setup()
+
+from django.contrib.auth import get_user_model
+from django.contrib.auth.models import Group
+from django.db import connections, transaction
+from django.utils import timezone
+
+from openrouter_app import limits
+from openrouter_app.models import Budget, BudgetPeriod, Chain, Charge, Run
+from openrouter_app.refusals import Refused
+from tests.factories import make_chain, make_user
+from tests.pots import USD, WORST, ask_of, let_in, make_pot, make_prices
+
+MODEL = "spend/model"
+CHAINS, USERS = 3, 6
+SHARE = Decimal("0.7")
+"""Of its worst case, what an answer costs at most."""
+
+
+def seed(pots: dict[str, str | None], payer: str = "site") -> None:
+    """Chains and users, and pots with these limits, by scope and period: ``"user month"``."""
+    make_prices(MODEL)
+    group = Group.objects.create(name="spenders")
+    chains = [make_chain(f"spend-{number}", model=MODEL, payer=payer) for number in range(CHAINS)]
+    users = [make_user(f"spender-{number}") for number in range(USERS)]
+    users[0].groups.add(group)
+    users[1].groups.add(group)
+    targets: dict[str, list[dict[str, Any]]] = {
+        "chain": [{"chain": chain} for chain in chains],
+        "user": [{"user": users[0]}],
+        "group": [{"group": group}],
+    }
+    for name, limit in pots.items():
+        scope, period = name.split()
+        for target in targets.get(scope, [{}]):
+            make_pot(scope, limit, period, **target)
+
+
+def race(threads: int, model: str = MODEL) -> dict[str, int]:
+    """So many at once; what each was told."""
+    chains, users = _chains(), _users()
+    asked = [(chains[number % CHAINS], [None, *users][number % (USERS + 1)]) for number in range(threads)]
+    asks = [ask_of(chain, user, model=model) for chain, user in asked]
+    return _at_once([lambda ask=ask: let_in(ask) for ask in asks])
+
+
+def churn(threads: int, rounds: int, seed: int) -> dict[str, int]:
+    """So many threads, each with one run after another."""
+    chains, users = _chains(), _users()
+
+    def spend(number: int) -> str:
+        draw = random.Random(f"{seed} {number}")
+        told: Counter[str] = Counter()
+        for _ in range(rounds):
+            ask = ask_of(
+                draw.choice(chains), draw.choice(users), model=MODEL, has_user_key=draw.random() < 0.5
+            )
+            told[_one(ask, draw)] += 1
+        return json.dumps(told)
+
+    said = _at_once([lambda number=number: spend(number) for number in range(threads)])
+    told: Counter[str] = Counter()
+    for text, times in said.items():
+        for word, count in (json.loads(text) if text.startswith("{") else {text: 1}).items():
+            told[word] += count * times
+    return dict(told)
+
+
+def _one(ask: limits.Ask, draw: random.Random) -> str:
+    """One run, from its start to its end or its death; in a word."""
+    try:
+        payer = let_in(ask)
+    except Refused as refused:
+        return refused.code
+    cost = Decimal(0)
+    for _ in range(draw.randrange(3)):
+        cost += _cost(draw)
+        try:
+            limits.reserve_more(ask, payer, cost=cost)
+        except Refused:
+            _end(ask, cost, "failed", draw)
+            return "failed"
+    if draw.random() < 0.2:
+        return "died"
+    cost += _cost(draw)
+    _end(ask, cost, "done", draw)
+    if draw.random() < 0.3:  # what it has cost exactly comes later, and is less
+        exact = cost * USD("0.5")
+        with transaction.atomic():
+            Run.objects.filter(uuid=ask.run).update(cost=exact)
+            limits.correct(ask.run, exact)
+    return payer
+
+
+def _cost(draw: random.Random) -> Decimal:
+    return (WORST * SHARE * draw.randrange(1, 100) / 100).quantize(USD("1e-10"))
+
+
+def _end(ask: limits.Ask, cost: Decimal, status: str, draw: random.Random) -> None:
+    """As `openrouter_app.runs.leases.end` does: the row first, then the ledger."""
+    with transaction.atomic():
+        ended = {"status": status, "ended": timezone.now(), "lease_until": None, "cost": cost}
+        if Run.objects.filter(uuid=ask.run, status="running").update(**ended):
+            limits.settle(ask.run, cost, model=ask.model, estimated=draw.random() < 0.5)
+
+
+def reap() -> int:
+    """End what was left running: half by the rules, half as if nobody had settled it."""
+    left = list(Run.objects.filter(status__in=Run.UNFINISHED).values_list("uuid", flat=True))
+    for number, uuid in enumerate(left):
+        cost = sum(
+            charge.settled or 0
+            for charge in Charge.objects.filter(
+                run_uuid=uuid, period__budget__scope__in=["site", "own"], period__budget__period="day"
+            )
+        )
+        with transaction.atomic():
+            Run.objects.filter(uuid=uuid).update(
+                status="interrupted", ended=timezone.now(), lease_until=None, cost=cost
+            )
+            if number % 2:
+                limits.settle(uuid, Decimal(cost))
+    while limits.release_orphans():
+        pass
+    return len(left)
+
+
+def state() -> dict[str, Any]:
+    """What each period has, what its charges add up to, and what the runs have cost."""
+    periods = []
+    for period in BudgetPeriod.objects.select_related("budget"):
+        charges = list(period.charges.all())
+        periods.append(
+            {
+                "pot": str(period.budget),
+                "limit": None if period.budget.limit is None else str(period.budget.limit),
+                "spent": str(period.spent),
+                "reserved": str(period.reserved),
+                "settled": str(sum((charge.settled or Decimal(0) for charge in charges), Decimal(0))),
+                "set_aside": str(sum((charge.reserved for charge in charges), Decimal(0))),
+                "is_ledger": period.budget.scope in ("site", "own") and period.budget.period == "day",
+            }
+        )
+    costs = [cost or Decimal(0) for cost in Run.objects.values_list("cost", flat=True)]
+    return {"periods": periods, "cost": str(sum(costs, Decimal(0))), "pots": Budget.objects.count()}
+
+
+def _chains() -> list[Chain]:
+    return list(Chain.objects.filter(slug__startswith="spend-").order_by("slug"))
+
+
+def _users() -> list[Any]:
+    return list(get_user_model().objects.filter(username__startswith="spender-").order_by("username"))
+
+
+def _at_once(calls: list[Callable[[], str]]) -> dict[str, int]:
+    """What each answers or is refused with, or the error that it dies of, and how often."""
+    told: Counter[str] = Counter()
+    ready = threading.Barrier(len(calls))
+
+    def work(call: Callable[[], str]) -> None:
+        try:
+            ready.wait()
+            told[call()] += 1
+        except Refused as refused:
+            told[refused.code] += 1
+        except Exception as error:
+            told[f"{type(error).__name__}: {error}"] += 1
+        finally:
+            connections.close_all()
+
+    threads = [threading.Thread(target=work, args=(call,)) for call in calls]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return dict(told)
+
+
+if __name__ == "__main__":
+    given = json.loads(sys.argv[1])
+    actions: dict[str, Callable[..., Any]] = {
+        "seed": seed,
+        "race": race,
+        "churn": churn,
+        "reap": reap,
+        "state": state,
+    }
+    print(json.dumps(actions[given.pop("do")](**given)))
