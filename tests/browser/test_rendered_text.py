@@ -8,8 +8,6 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
 from typing import Any
 
 import pytest
@@ -20,44 +18,17 @@ from openrouter_app.markdown import ATTRIBUTES, TAGS, render
 from tests.hostile_texts import hostile_texts
 from tests.test_markdown import BOMBS
 
+from .canary import Canary, listening
 from .conftest import blank_page
 from .modules import run_js
 
 pytestmark = pytest.mark.browser
 
 
-class Canary:
-    """A server that nothing may be asked of."""
-
-    def __init__(self) -> None:
-        self.asked: list[str] = []
-        asked = self.asked
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                asked.append(self.path)
-                self.send_response(200)
-                self.send_header("Access-Control-Allow-Origin", "*")
-                self.send_header("Content-Length", "0")
-                self.end_headers()
-
-            do_POST = do_HEAD = do_OPTIONS = do_GET
-
-            def log_message(self, *args: Any) -> None:
-                """Silent."""
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.server.daemon_threads = True
-        self.address = f"http://127.0.0.1:{self.server.server_port}"
-
-
 @pytest.fixture
 def canary() -> Iterator[Canary]:
-    there = Canary()
-    Thread(target=there.server.serve_forever, daemon=True).start()
-    yield there
-    there.server.shutdown()
-    there.server.server_close()
+    with listening() as canary:
+        yield canary
 
 
 @contextmanager
