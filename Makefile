@@ -89,6 +89,7 @@ screenshots: install
 	cp screenshots/joke-writing-1280-light.png docs/images/joke.png
 	cp screenshots/chat-demo-approval-1280-light.png docs/images/chat.png
 	cp screenshots/chat-demo-orders-360-dark.png docs/images/chat-narrow.png
+	cp screenshots/chat-embedded-answer-1280-light.png docs/images/embedded.png
 
 clean:
 	rm -rf $(VENV) .venv-* var build dist screenshots .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
 
@@ -12,7 +13,9 @@ from openrouter_app import protocol
 from openrouter_app.conf import Settings
 from openrouter_app.runs import events
 
-DOCS = Path(__file__).parents[1] / "docs"
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+MAKEFILE = (ROOT / "Makefile").read_text()
 
 
 def table(page: str, heading: str) -> dict[str, list[str]]:
@@ -52,6 +55,26 @@ def test_protocol_page_lists_every_event_with_its_fields():
             set(kind.__struct_fields__) - ({"text"} if kind is events.ToolArguments else set()) - {"name"}
         )
         assert fields <= set(rows[tag(kind)]), kind
+
+
+def pictured() -> set[str]:
+    """What `make screenshots` makes: the words in the tests that have "screenshot" in their names."""
+    names: set[str] = set()
+    for path in (ROOT / "tests" / "browser").glob("test_*.py"):
+        for function in ast.parse(path.read_text()).body:
+            if isinstance(function, ast.FunctionDef) and "screenshot" in path.name + function.name:
+                words = (node.value for node in ast.walk(function) if isinstance(node, ast.Constant))
+                names |= {word for word in words if isinstance(word, str)}
+    return names
+
+
+def test_pictures_of_the_pages_are_used_and_made_by_a_command():
+    copied = re.findall(r"^\tcp screenshots/(\S+)-\d+-(?:light|dark)\.png docs/images/(\S+)$", MAKEFILE, re.M)
+    pages = "".join(page.read_text() for page in [ROOT / "README.md", *DOCS.rglob("*.md")])
+    for path in (DOCS / "images").iterdir():
+        assert path.name in {picture for _, picture in copied}
+        assert f"images/{path.name})" in pages
+    assert {name for name, _ in copied} <= pictured()
 
 
 @pytest.mark.parametrize("page", sorted(DOCS.rglob("*.md")), ids=lambda path: path.name)

@@ -84,7 +84,7 @@ class DecisionActionForm(ActionForm):
 class ToolCallAdmin(_ToolCallAdmin):
     """Tool calls, read-only, but that those who may decide can approve and deny the ones that wait."""
 
-    list_display = ["tool", "short_arguments", "state", "who", "approval", "expires", "chain"]
+    list_display = ["tool", "short_arguments", "who", "expires", "state", "approval", "chain"]
     list_display_links = ["tool"]
     list_filter = [InboxFilter, "status", "approval", "run__chain"]
     action_form = DecisionActionForm

@@ -232,6 +232,8 @@ def test_screenshots_of_tool_calls(page: Page, site: str, scheme: Any, width: in
     SHOTS.mkdir(exist_ok=True)
     for name, address in [("toolcalls", "toolcall/?waiting=me"), ("toolcall", f"toolcall/{call.pk}/change/")]:
         page.goto(f"{site}/{address}")
+        expect(page.get_by_text("Waiting for approval").last).to_be_attached()
         page.screenshot(path=SHOTS / f"admin-{name}-{width}-{scheme}.png", full_page=True)
+    expect(page.get_by_role("button", name="Deny")).to_be_visible()
     is_wider = "document.documentElement.scrollWidth > document.documentElement.clientWidth"
     assert not page.evaluate(is_wider)

@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, Route, expect
 from openrouter_app.pages.fields import Field
 from project.csp import POLICY
 
-from .chatting import HEADERS, MESSAGE, Conversation, Talk, ident, said, talking, text
+from .chatting import DONE, HEADERS, MESSAGE, USAGE, Conversation, Talk, ident, said, talking, text
 from .pictured import ADDRESS, ask, begun, change, rendered, short, waiting, with_list
 from .visitors import shoot
 
@@ -218,9 +218,14 @@ def test_screenshots_of_the_tag_in_a_page_of_another_project(talk: Talk) -> None
         bar.evaluate("(it) => getComputedStyle(it).backgroundColor") == "rgba(0, 0, 0, 0)"
     )  # not the header's
     shoot(page, "chat-embedded-empty")
-    ask(talk, "Send the shade to Lindenweg 4 in Marburg, please.", waiting(), status="waiting")
+    ask(talk, "Where is my order 1041?")
+    talk.tell(text("It has left our house on Monday, and is at your door tomorrow.", 1), USAGE, DONE)
+    expect(talk.status).to_have_text("Answer complete.")
+    shoot(page, "chat-embedded-answer")
+    talk.send("Send the shade to Lindenweg 4 in Marburg, please.")
+    talk.accept("S", message=9004, parent=9003, status="waiting", parts=[waiting()])
     expect(page.get_by_role("button", name="Approve")).to_be_visible()
-    shoot(page, "chat-embedded")
+    shoot(page, "chat-embedded-approval")
 
 
 def test_screenshots_of_an_element_that_cannot_be_loaded(talk: Talk) -> None:

@@ -114,7 +114,6 @@ def test_orders_are_found_and_the_page_shows_the_same_later(page: Page) -> None:
     expect(page.locator(".openrouter-usage")).to_contain_text("version 1")
     live = shown(page)
     assert found_by_axe(page) == []
-    shoot(page, "chat-demo-orders")
     page.reload()
     expect(page.locator(".openrouter-reply")).to_have_count(1)
     until(page, lambda: shown(page) == live)
@@ -124,7 +123,6 @@ def test_a_delivery_is_moved_once_another_tab_has_allowed_it(page: Page, visitor
     ask(page, "Please move order 1003 to 2030-12-24")
     status(page, "Waiting for a decision.")
     assert found_by_axe(page) == []
-    shoot(page, "chat-demo-approval")
     other = opened(visitor, page.url)
     approve = other.get_by_role("button", name="Approve")
     expect(approve).to_be_visible()
@@ -134,6 +132,22 @@ def test_a_delivery_is_moved_once_another_tab_has_allowed_it(page: Page, visitor
         expect(tab.get_by_role("group", name="Tool call: change_delivery_date")).to_contain_text("Done")
         expect(tab.locator(".openrouter-answer")).to_contain_text("2030-12-24")
     assert shown(page) == shown(other)
+
+
+def test_screenshots_of_orders_that_were_found(page: Page) -> None:
+    ask(page, "Which orders of Ada and Grace are on their way?")
+    status(page, "Answer complete.")
+    expect(page.locator(".openrouter-markdown table")).to_be_visible()
+    shoot(page, "chat-demo-orders")
+
+
+def test_screenshots_of_a_delivery_that_waits_for_approval(page: Page) -> None:
+    ask(page, "Please move order 1003 to 2030-12-24")
+    status(page, "Waiting for a decision.")
+    expect(page.get_by_role("button", name="Approve")).to_be_visible()
+    shoot(page, "chat-demo-approval")
+    page.get_by_role("button", name="Stop").click()
+    status(page, "Stopped.")
 
 
 def test_a_denial_with_its_reason_reaches_the_model(page: Page) -> None:

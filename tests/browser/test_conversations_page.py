@@ -15,7 +15,7 @@ from openrouter_app import background
 from openrouter_app.engine import client as engine_client
 from openrouter_app.models import Conversation, Owner
 from tests.factories import make_chain
-from tests.talking import make_chat, make_conversation
+from tests.talking import make_chat, make_conversation, say
 
 from .accessible import problems as found_by_axe
 from .visitors import shoot
@@ -92,6 +92,22 @@ def test_list_is_accessible_and_fits(browser: Browser, site: Any, scheme: Any, w
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     if (width, scheme) == (1280, "light"):
         shoot(page, "conversations")  # in all of these
+    context.close()
+
+
+@pytest.mark.parametrize("query", ["", "sky", "whale"], ids=["all", "found", "nothing"])
+def test_screenshots_of_the_list(browser: Browser, site: Any, query: str) -> None:
+    context = opened(browser, site)
+    page = context.new_page()
+    page.goto("/chains/chat/")
+    owner = owner_of(page)
+    for title in ("Why is the sky blue?", "Return of a lamp", "Bulbs that fit E14"):
+        make_conversation(owner, title)
+    say(Conversation.objects.latest("pk"), "And E27?", status="running")
+    page.goto(f"/conversations/?q={query}")
+    expect(page.get_by_role("listitem")).to_have_count({"": 3, "sky": 1, "whale": 0}[query])
+    expect(page.get_by_text("Answering")).to_have_count(1 if query == "" else 0)
+    shoot(page, f"conversations-{query or 'all'}")
     context.close()
 
 
