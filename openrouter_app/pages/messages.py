@@ -115,6 +115,8 @@ def _facts(state: Any) -> Iterator[tuple[str, str, str]]:
     if cost := _dollars(usage.get("cost")):
         text = _("about {cost}").replace("{cost}", cost) if usage.get("estimated") is True else cost
         yield "cost", _("Cost"), text
+        if state.get("payer") == "user":
+            yield "payer", _("Paid by"), _("your OpenRouter account")
     if _is_count(ms := usage.get("ms")):
         seconds = _shortest(round(Decimal(ms) / 1000, 1 if ms < 10_000 else 0))
         yield "time", _("Time"), _("{seconds} s").replace("{seconds}", seconds)

@@ -100,13 +100,15 @@ def turn_of(
 
 
 def about_run(run: Run) -> dict[str, Any]:
-    """The run's place, for its state: its conversation, its message, and the question it answers."""
+    """The run's place, for its state: its conversation, its message, and the question it answers; and who
+    pays for it, where that is the user.
+    """
+    payer = run.payer if run.payer == Run.Payer.USER else ""
     if run.conversation is None or run.message is None:
-        return about(left_out=run.left_out)
+        return about(left_out=run.left_out, payer=payer)
     question = run.message.parent
-    return about(
-        run.conversation.uuid, run.message.uuid, None if question is None else question.uuid, run.left_out
-    )
+    asked = None if question is None else question.uuid
+    return about(run.conversation.uuid, run.message.uuid, asked, run.left_out, payer)
 
 
 PLACE = ("conversation", "message__parent")

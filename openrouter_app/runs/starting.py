@@ -29,6 +29,7 @@ from .conversing import PLACE, about_run, turn_of
 from .costs import Totals, size_of_prompt
 from .events import Event
 from .leases import database_time
+from .retrying import is_affordable
 from .rows import events_of
 
 MAX_CLIENT_ID = 64
@@ -113,7 +114,7 @@ def prepare(start: Start, run: UUID, process: str = "") -> Prepared | UUID:
     user = get_user_model().objects.filter(pk=owner.user_id).first() if owner.user_id is not None else None
     _check_access(chain, owner, user)
     version, label = _version(chain, start.version, user if not owner.is_system else None, owner)
-    options = _options(version.body, start.options, owner)
+    options = _options(version.body, start.options, owner, is_affordable(start, chain))
     try:
         with transaction.atomic():
             row = _made(start, run, process, chain, version, label, options, user)
@@ -324,8 +325,11 @@ def _input(body: Mapping[str, Any], given: Mapping[str, str]) -> dict[str, Any]:
     return {**given, **{name: [] for name in placeholders}}
 
 
-def _options(body: Mapping[str, Any], given: Mapping[str, Any], owner: Owner) -> dict[str, Any]:
+def _options(
+    body: Mapping[str, Any], given: Mapping[str, Any], owner: Owner, is_affordable: bool
+) -> dict[str, Any]:
     allowed = [*body["client_options"], *(["model"] if body.get("client_models") else [])]
+    allowed += ["max_tokens"] if is_affordable else []
     if not owner.is_system and (refused := [name for name in given if name not in allowed]):
         named = [name[:100] for name in refused[:10]]
         raise Refused(

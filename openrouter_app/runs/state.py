@@ -44,16 +44,17 @@ _NOTHING: Mapping[str, str] = {}
 
 
 def about(
-    conversation: Any = None, message: Any = None, parent: Any = None, left_out: int = 0
+    conversation: Any = None, message: Any = None, parent: Any = None, left_out: int = 0, payer: str = ""
 ) -> dict[str, Any]:
-    """A run's place in a conversation, as its state has it: ids, and how many earlier messages the model
-    was not given.
+    """A run's place in a conversation, as its state has it: ids, how many earlier messages the model was
+    not given, and who pays, where that is worth a word.
     """
     place: dict[str, Any] = {
         name: None if id is None else str(id)
         for name, id in (("conversation", conversation), ("message", message), ("parent", parent))
     }
-    return {**place, "left_out": left_out} if left_out else place
+    further = {"left_out": left_out, "payer": payer}
+    return {**place, **{name: value for name, value in further.items() if value}}
 
 
 _NO_CONVERSATION = about()

@@ -10,9 +10,9 @@ import { element } from "./element.js";
  * @param {Strings} strings
  * @returns {Generator<HTMLElement>}
  */
-export function* usageLine({ usage, version }, strings) {
+export function* usageLine({ usage, version, payer }, strings) {
   for (const [name, read] of FACTS) {
-    const text = read(usage ?? {}, strings, version);
+    const text = read(usage ?? {}, strings, { version, payer });
     if (!text) continue;
     const title = strings.text(`usage.${name}`);
     const label = element("span", { class: "openrouter-hidden" }, `${title}: `);
@@ -22,7 +22,7 @@ export function* usageLine({ usage, version }, strings) {
 
 /** @typedef {import("./strings.js").Strings} Strings */
 
-/** @type {[string, (usage: any, strings: Strings, version: unknown) => string | null][]} */
+/** @type {[string, (usage: any, strings: Strings, run: { version: unknown, payer: unknown }) => string | null][]} */
 const FACTS = [
   ["model", ({ model }) => word(model)],
   ["provider", ({ provider }) => word(provider)],
@@ -34,10 +34,15 @@ const FACTS = [
         : null,
   ],
   ["cost", ({ cost, estimated }, strings) => money(cost, estimated === true, strings)],
+  [
+    "payer",
+    ({ cost }, strings, { payer }) =>
+      payer === "user" && typeof cost === "string" ? strings.text("usage.payer.user") : null,
+  ],
   ["time", ({ ms }, strings) => (count(ms) ? strings.seconds(ms) : null)],
   [
     "version",
-    (_, strings, version) =>
+    (_, strings, { version }) =>
       count(version) ? strings.text("usage.version.text", { version: `${version}` }) : null,
   ],
 ];
