@@ -5,10 +5,12 @@ Stock admin pages with one stylesheet and one small module, no inline script or 
 work under the site's Content-Security-Policy, in light and dark.
 """
 
+from .budgets import BudgetAdmin, ChargeAdmin
 from .catalogue import CatalogueModelAdmin
 from .chains import ChainAdmin
 from .conversations import ConversationAdmin
 from .keys import UserKeyAdmin
+from .kill_switch import KillSwitchAdmin
 from .prompts import PromptTemplateAdmin
 from .runs import RunAdmin
 from .spending import SpendingAdmin
@@ -17,10 +19,13 @@ from .tools import ToolSpecAdmin
 from .versions import ChainVersionAdmin
 
 __all__ = [
+    "BudgetAdmin",
     "CatalogueModelAdmin",
     "ChainAdmin",
     "ChainVersionAdmin",
+    "ChargeAdmin",
     "ConversationAdmin",
+    "KillSwitchAdmin",
     "PromptTemplateAdmin",
     "RunAdmin",
     "SpendingAdmin",

@@ -18,8 +18,9 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from .. import catalogue
-from ..models import Chain, ChainVersion
+from ..models import Chain, ChainVersion, Run
 from .display import FORM_FIELDS, STYLESHEET
+from .kill_switch import stop_all
 from .model_choice import MODEL_STYLESHEET, ModelInput
 from .versions import LABELS
 
@@ -63,7 +64,7 @@ class ChainAdmin(_ChainAdmin):
     filter_horizontal = ["tools"]
     readonly_fields = ["versions_made"]
     formfield_overrides = FORM_FIELDS
-    actions = ["publish_selected"]
+    actions = ["publish_selected", "switch_off"]
     fieldsets = [
         (None, {"fields": ["title", "slug", "description"]}),
         (_("What is sent"), {"fields": ["prompt", "model", "options"]}),
@@ -143,6 +144,15 @@ class ChainAdmin(_ChainAdmin):
         for chain in queryset:
             self._publish(request, chain)
             self._advise(request, chain)
+
+    @admin.action(description=_("Switch off at once, and stop their runs"), permissions=["change"])
+    def switch_off(self, request: HttpRequest, queryset: QuerySet[Chain]) -> None:
+        """Off first: what is stopped must not be started again meanwhile."""
+        chosen = list(queryset)
+        Chain.objects.filter(pk__in=[chain.pk for chain in chosen]).update(enabled=False)
+        for chain in chosen:
+            self.log_change(request, chain, gettext("Switched off."))
+        stop_all(request, Run.objects.filter(chain__in=chosen))
 
     def _publish(self, request: HttpRequest, chain: Chain, note: str = "") -> None:
         """Publish, write the history, and say what happened."""

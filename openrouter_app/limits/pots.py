@@ -50,11 +50,11 @@ def periods_now(budgets: Iterable[Budget], user: Any) -> list[int]:
     In the order of the pots: whoever makes some waits for whoever makes the same, and never the other way
     round as well.
     """
-    today = timezone.localtime(timezone.now(), timezone.get_default_timezone()).date()
+    day = today()
     wanted = [
         BudgetPeriod(
             budget=budget,
-            starts=starts_of(budget.period, today),
+            starts=starts_of(budget.period, day),
             holder=str(user.pk) if budget.scope == Scope.EACH_USER else "",
         )
         for budget in sorted(budgets, key=lambda budget: budget.pk)
@@ -77,6 +77,11 @@ def locked(periods: Q) -> list[BudgetPeriod]:
     # Not the stronger lock: a charge that is inserted refers to a period, and must not wait for it.
     rows = rows.select_for_update(of=("self",), no_key=features.has_select_for_no_key_update)
     return list(rows.filter(periods))
+
+
+def today() -> date:
+    """The day it is in the site's time zone, whatever that of the reader is."""
+    return timezone.localtime(timezone.now(), timezone.get_default_timezone()).date()
 
 
 def starts_of(length: str, day: date) -> date:

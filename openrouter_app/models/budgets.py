@@ -6,6 +6,7 @@ from typing import Any
 
 from django.conf import settings
 from django.contrib.auth.models import Group
+from django.core.exceptions import ValidationError
 from django.db import models
 from django.db.models import Q
 from django.utils import timezone
@@ -94,6 +95,26 @@ class Budget(models.Model):
     def __str__(self) -> str:
         target = self.chain or self.group or self.user or self.get_scope_display()
         return f"{target}, {self.get_period_display()}"
+
+    def clean(self) -> None:
+        """The target that its scope needs, no other, and no second pot for the same."""
+        super().clean()
+        errors: dict[str, Any] = {}
+        targets = {"chain": self.chain, "group": self.group, "user": self.user}
+        for name, target in targets.items():
+            if target is None and self.scope == name and self.pk is None:
+                errors[name] = _("Choose whose budget it is.")
+            elif target is not None and self.scope != name:
+                errors[name] = _("Leave this empty, or choose the scope that belongs to it.")
+        if self.scope == self.Scope.OWN and self.limit is not None:
+            errors["limit"] = _("What users pay themselves is counted, not limited: leave this empty.")
+        elif self.limit is not None and self.limit < 0:
+            errors["limit"] = _("A limit is not negative.")
+        if errors:
+            raise ValidationError(errors)
+        same = Budget.objects.filter(scope=self.scope, period=self.period, **targets).exclude(pk=self.pk)
+        if (self.scope not in targets or targets[self.scope] is not None) and same.exists():
+            raise ValidationError(_("There is such a budget already: change its limit."))
 
 
 class BudgetPeriod(models.Model):
