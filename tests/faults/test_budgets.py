@@ -27,9 +27,9 @@ from tests.pots import WORST
 pytestmark = pytest.mark.timeout(300)  # two processes full of threads, on a machine that has others
 SEED = int(os.environ.get("FAULTS_SEED", random.randrange(2**32)))
 LIMITED = {
-    "site day": "0.2",
-    "site month": "0.5",
-    "chain day": "0.06",
+    "site day": "0.06",
+    "site month": "0.1",
+    "chain day": "0.03",
     "user month": "0.05",
     "each_user day": "0.07",
     "group day": "0.09",
