@@ -1,4 +1,4 @@
-"""The four chains of the demo, and its staff user. Only what is missing is made: edits are kept."""
+"""The five chains of the demo, and its staff user. Only what is missing is made: edits are kept."""
 
 from __future__ import annotations
 
@@ -141,6 +141,22 @@ EXAMPLES = [
         },
         tools=(FIND_ORDERS, CHANGE_DELIVERY_DATE),
     ),
+    Example(
+        "let-users-pay",
+        "On your own account",
+        "The same for whoever pays for it: sign in, and connect an OpenRouter account when you are asked to.",
+        [
+            ("system", "You are a helpful assistant. Answer in Markdown, briefly."),
+            ("messages_placeholder", "history"),
+            ("human", "{message}"),
+        ],
+        {"message": "Who pays for this answer?"},
+        {
+            "model": "openai/gpt-4o-mini",
+            "access": Chain.Access.AUTHENTICATED,
+            "payer": Chain.Payer.USER,
+        },
+    ),
 ]
 
 
@@ -179,8 +195,7 @@ def _make(example: Example) -> Chain:
         description=example.description,
         prompt=prompt,
         forced_tool=tools[0] if is_forced else None,
-        access=Chain.Access.PUBLIC,
-        **example.fields,
+        **{"access": Chain.Access.PUBLIC, **example.fields},
     )
     chain.tools.set(tools)
     return chain

@@ -127,6 +127,8 @@ OPENROUTER = {
     "BASE_URL": env.str("OPENROUTER_BASE_URL", default="") or "https://openrouter.ai/api/v1",
     "ALLOW_INSECURE_BASE_URL": env.bool("OPENROUTER_ALLOW_INSECURE_BASE_URL", default=False),
     "APP_TITLE": "django-openrouter-chains demo",
+    "KEY_LIMIT": 5,
+    "KEY_LIMIT_RESET": "monthly",
     # Any number by its name: OPENROUTER_HEARTBEAT=1 is a demo whose patience is short.
     **{
         name: env.get_value(f"OPENROUTER_{name}", cast=kind)

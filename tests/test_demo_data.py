@@ -111,7 +111,7 @@ def test_a_demo_from_before_the_chat_gets_it_and_keeps_the_rest(monkeypatch):
         before.setattr(demo_orders, "ORDERS", [])
         assert "translate, count, joke." in seed()
     Chain.objects.filter(slug="joke").update(title="Mine")
-    assert seed() == "Made the chains chat.\nMade 9 orders of a small shop.\n"
+    assert seed() == "Made the chains chat, let-users-pay.\nMade 9 orders of a small shop.\n"
     assert Chain.objects.get(slug="joke").title == "Mine"
     assert Chain.objects.get(slug="chat").published.number == 1
 
@@ -120,7 +120,7 @@ def test_a_demo_from_before_the_chat_gets_it_and_keeps_the_rest(monkeypatch):
 def test_a_chain_that_meets_a_prompt_of_its_name_is_made_all_the_same_and_said_to_be_unpublished():
     PromptTemplate.objects.create(slug="chat").rows.create(position=1, role="human", text="{mine}")
     said = seed()
-    assert "Made the chains translate, count, joke.\n" in said
+    assert "Made the chains translate, count, joke, let-users-pay.\n" in said
     assert "Made the chains chat, but could not publish them" in said
     assert Chain.objects.get(slug="chat").published is None
 
@@ -164,8 +164,17 @@ def test_a_password_somebody_chose_is_never_touched(settings):
         assert get_user_model().objects.get().check_password("chosen")
 
 
-def test_there_are_four_examples():
-    assert [example.slug for example in EXAMPLES] == ["translate", "count", "joke", "chat"]
+def test_there_are_five_examples():
+    slugs = [example.slug for example in EXAMPLES]
+    assert slugs == ["translate", "count", "joke", "chat", "let-users-pay"]
+
+
+@pytest.mark.django_db
+def test_one_chain_is_paid_by_whoever_has_signed_in():
+    seed()
+    chain = Chain.objects.get(slug="let-users-pay")
+    assert (chain.payer, chain.access) == ("user", "authenticated")
+    assert chain.published is not None
 
 
 # Who answers

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -34,6 +34,7 @@ class Key:
     origin: str
     settings_url: str
     logs_url: str
+    since: datetime
     left: str = ""
     spent: str = ""
     expires: datetime | None = None
@@ -45,10 +46,11 @@ class Key:
         settings_url, logs_url = links(row)
         fingerprint = row.key_hash[:FINGERPRINT]
         known = (row.label or fingerprint, fingerprint, row.key_hash, row.get_origin_display())
+        key = cls(*known, settings_url, logs_url, row.created)
         if isinstance(row, OfferedKey):
-            return cls(*known, settings_url, logs_url)
+            return key
         left, spent = _left(row), dollars(row.usage)
-        return cls(*known, settings_url, logs_url, left, spent, row.expires, row.checked_at)
+        return replace(key, left=left, spent=spent, expires=row.expires, checked=row.checked_at)
 
 
 def account_url(chain: Chain) -> str | None:

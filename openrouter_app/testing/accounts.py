@@ -243,6 +243,7 @@ def _moment(given: object) -> datetime | None:
 def _html(body: str) -> str:
     return (
         '<!doctype html><html lang="en"><meta charset="utf-8"><title>Fake OpenRouter</title>'
+        '<link rel="icon" href="data:,">'
         '<meta name="viewport" content="width=device-width"><meta name="color-scheme" content="light dark">'
         "<style>body{font:1rem/1.5 system-ui,sans-serif;max-width:32rem;margin:12vh auto;padding:0 1rem}"
         "button,a{font:inherit;padding:.5rem 1rem}dt{opacity:.7}dd{margin:0 0 .5rem;overflow-wrap:anywhere}"
