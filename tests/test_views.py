@@ -311,7 +311,7 @@ def test_the_modules_import_only_each_other() -> None:
         # an element that stands alone.
         places = ("rendered-text.js", "openrouter-chat.js")
         assert found == (["innerHTML"] if module.name in places else [])
-        assert len(source.splitlines()) < 440  # about as long as a module of Python may be
+        assert len(source.splitlines()) <= 300
 
 
 def test_every_word_the_modules_say_is_in_the_template() -> None:

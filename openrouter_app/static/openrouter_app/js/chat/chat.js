@@ -7,17 +7,17 @@
  * the conversation, in this tab or another, is fetched.
  */
 
-import { accountOffer } from "../account-offer.js";
 import { Client, Run } from "../client.js";
 import { Connection } from "../connection.js";
 import { ConnectionStatus } from "../connection-status.js";
 import { Memory } from "../memory.js";
 import { complaint } from "../problems.js";
 import { Api } from "./api.js";
-import { Asking } from "./asking.js";
 import { Composer } from "./composer.js";
 import { ConversationList } from "./conversation-list.js";
 import { EndKeeper } from "./end-keeper.js";
+import { News } from "./news.js";
+import { Outbox } from "./outbox.js";
 import { QuestionView } from "./question-view.js";
 import { Reading } from "./reading.js";
 import { ReplyView } from "./reply-view.js";
@@ -25,25 +25,11 @@ import { Shell } from "./shell.js";
 import { Thread } from "./thread.js";
 import { Versions } from "./versions.js";
 
-/** @typedef {import("./asking.js").Wanted} Wanted */
-
-const AGAIN = 1_000; // milliseconds, before what was refused is said again
-
 export class Chat {
   /** @type {string | null} null: a new one, which has no message yet */
   conversation = null;
   /** @type {Run | null} the newest run of this conversation */
   run = null;
-  /** @type {Asking | null} a start that the server has not answered with a snapshot */
-  #asking = null;
-  /** @type {any} what was said of the conversation meanwhile */
-  #unread = null;
-  /** @type {string | null} the newest message that the server has told of */
-  #head = null;
-  /** Whether nothing can have been said in the conversation that this page has not heard of. */
-  #isCurrent = false;
-  /** Whether something may be missing above what was asked last, until it has been read. */
-  #mustRead = false;
 
   /**
    * @param {HTMLElement} root the element with the content of `_chat.html`
@@ -69,6 +55,8 @@ export class Chat {
     const list = this.shell.target("list");
     this.list = list ? new ConversationList(list, this.api, this.composer, config.chain, strings) : null;
     this.actions = new Versions(this);
+    this.outbox = new Outbox(this);
+    this.news = new News(this);
   }
 
   connect() {
@@ -79,7 +67,7 @@ export class Chat {
     this.end.connect();
     this.connectionStatus.connect();
     this.connection.open();
-    if (this.thread.last) return this.#showBusy(); // back from the browser's page cache
+    if (this.thread.last) return this.showBusy(); // back from the browser's page cache
     const { conversation, data } = this.config;
     const kept = conversation ?? (this.shell.routes ? null : (this.memory.read("conversation") ?? null));
     if (data && data.conversation === kept) this.#begin(kept, data);
@@ -102,9 +90,9 @@ export class Chat {
     this.connection[verb]("status", this.#connected);
     this.client[verb]("conversation", this.#heard);
     this.client[verb]("error", this.#complain);
-    this.composer[verb]("send", this.#send);
+    this.composer[verb]("send", this.outbox.send);
     this.composer[verb]("stop", this.#stop);
-    this.composer[verb]("release", this.#release);
+    this.composer[verb]("release", this.outbox.release);
     this.composer[verb]("held", this.#held);
     this.shell[verb]("stop", this.#stop);
     this.shell[verb]("route", this.#route);
@@ -138,50 +126,54 @@ export class Chat {
     if (this.conversation) this.client.unfollowConversation(this.conversation);
     if (this.run && this.busy) this.client.unfollow(this.run);
     this.reading.forget();
-    this.#asking = this.#unread = this.run = null;
-    this.#isCurrent = conversation === null;
-    this.#mustRead = false;
+    this.run = null;
+    this.outbox.begin();
+    this.news.begin(conversation === null);
     this.thread.cut(0);
     this.conversation = conversation;
     this.composer.open(conversation);
     if (data) this.show(data);
-    this.#named(data?.title ?? "");
+    this.named(data?.title ?? "");
     if (conversation) this.client.followConversation(conversation);
-    this.#resume();
-    this.#showBusy();
+    this.outbox.resume();
+    this.showBusy();
     this.list?.refresh(0);
     this.end.follow();
   }
 
-  /** A start that this tab has asked for before a reload, and that nobody has answered. */
-  #resume() {
-    const kept = this.memory.read(this.#pendingKey);
-    if (kept) this.start(kept);
-    else this.#releaseIfFine();
-  }
-
-  get #pendingKey() {
-    return `pending:${this.conversation ?? "new"}`;
-  }
-
   /** The conversation has a name, or a new one. */
   /** @param {string} title */
-  #named(title) {
+  named(title) {
     this.memory.write("conversation", this.conversation ?? undefined);
     this.shell.showConversation(this.conversation, title);
     this.list?.mark(this.conversation);
   }
 
+  /** @param {string | null} conversation @param {string} title until the server has named it */
+  accepted(conversation, title) {
+    if (conversation && conversation !== this.conversation) {
+      this.conversation = conversation;
+      this.composer.rename(conversation);
+      this.named(title);
+      this.client.followConversation(conversation);
+    }
+    this.list?.refresh();
+  }
+
   /** @param {any} data */
   show(data) {
-    this.#head = data.head;
-    this.#isCurrent &&= data.head === (data.messages.at(-1)?.message ?? null); // another version is shown
+    this.news.shown(data);
     this.thread.show(data.messages, (message) => this.#view(message, data.run));
-    const last = this.thread.last;
-    const run = last instanceof ReplyView ? last.run : null;
-    if (run && run !== this.run) this.#watch(run);
+    const run = this.newestRun;
+    if (run && run !== this.run) this.watch(run);
     this.shell.showEmpty(this.thread.views.length === 0);
-    this.#showBusy();
+    this.showBusy();
+  }
+
+  /** Of the answer at the end of the thread. */
+  get newestRun() {
+    const { last } = this.thread;
+    return last instanceof ReplyView ? last.run : null;
   }
 
   /** @param {any} message @param {string | null} unfinished a run */
@@ -196,186 +188,39 @@ export class Chat {
   // What comes from the server
 
   #connected = () => {
-    if (this.connection.status !== "ready" && this.conversation) this.#isCurrent = false;
+    if (this.connection.status !== "ready" && this.conversation) this.news.miss();
   };
 
   /** @param {Event} event */
   #heard = (event) => {
     const news = /** @type {CustomEvent} */ (event).detail;
-    if (news.conversation !== this.conversation) return;
-    if (!this.#asking) return this.#catchUp(news);
-    this.#unread = news;
-    if (news.head !== this.#head && news.run !== this.#asking.run.id) this.#isCurrent = false;
+    if (news.conversation === this.conversation) this.news.hear(news);
   };
 
-  /** @param {{head: string | null, run: string | null}} news */
-  async #catchUp(news) {
-    const { head, run } = news;
-    this.list?.refresh();
-    const isThere = head === this.#head || head === (this.thread.last?.id ?? null);
-    if (isThere && !this.#mustRead && (!run || run === this.run?.id)) {
-      this.#head = head;
-      this.#isCurrent = true;
-      return;
-    }
-    this.#isCurrent = false;
-    if (!(await this.#fetch()) && this.#asking) this.#unread ??= news; // when it has been answered
-  }
-
-  /** What is there now; whatever else comes while it is fetched is told of again. */
-  async #fetch() {
-    const data = await this.#update();
-    if (!data) return false;
-    this.#isCurrent = true;
-    this.#mustRead = false;
-    this.show(data);
-    this.#named(data.title);
-    return true;
-  }
-
-  /** What has been asked meanwhile is not in it. */
-  async #update() {
-    return this.conversation && this.reading.update(this.conversation, () => this.#asking === null);
-  }
-
   /** @param {Run} run */
-  #watch(run) {
+  watch(run) {
     this.run = run;
     if (run.final) return;
     run.addEventListener("change", (event) => {
       const places = /** @type {CustomEvent} */ (event).detail;
       if (run === this.run && (places.has("") || places.has("/status"))) this.#progressed(run);
     });
-    run.addEventListener("stopping", () => this.#showBusy());
+    run.addEventListener("stopping", () => this.showBusy());
     run.addEventListener("error", this.#complain);
   }
 
   /** @param {Run} run */
   #progressed(run) {
-    this.#showBusy();
+    this.showBusy();
     if (!run.final) return;
     this.composer.forgive(); // "wait for its end"
     this.list?.refresh();
-    this.#releaseIfFine();
-  }
-
-  /** What waits goes by itself, unless it has been said that it does not. */
-  #releaseIfFine() {
-    const { busy, composer, run, strings } = this;
-    if (!composer.held || composer.problem || busy) return;
-    const isFine = !run || run.state.status === "done" || run.state.status === "stopped";
-    if (isFine) this.#release();
-    else composer.hold(composer.held, strings.text("held.failed"));
+    this.outbox.releaseIfFine();
   }
 
   #held = () => this.list?.refresh();
 
   // What the visitor does
-
-  /** @param {Event} event */
-  #send = (event) => {
-    const wanted = /** @type {CustomEvent} */ (event).detail;
-    const { connection, composer, strings } = this;
-    if (connection.dead) {
-      event.preventDefault();
-      composer.refuse(strings.text(`banner.${connection.status}`));
-    } else if (composer.held) {
-      event.preventDefault();
-      composer.refuse(strings.text("held.one"));
-    } else if (this.busy) {
-      composer.hold(wanted);
-    } else {
-      this.start(wanted);
-    }
-  };
-
-  #release = () => {
-    const { held } = this.composer;
-    if (!held || this.busy) return;
-    this.composer.hold(null);
-    this.start(held);
-  };
-
-  /** @param {Wanted} wanted @param {number} [at] where in the thread */
-  start(wanted, at = this.thread.views.length) {
-    const key = this.#pendingKey;
-    const asking = new Asking(this, wanted, at);
-    /** @param {string} type @param {(detail: any) => void} react */
-    const on = (type, react) => {
-      asking.addEventListener(type, (event) => {
-        if (type !== "settled") this.memory.write(key, undefined);
-        if (asking === this.#asking) react(/** @type {CustomEvent} */ (event).detail);
-      });
-    };
-    this.memory.write(key, asking.wanted);
-    this.#asking = asking;
-    this.#watch(asking.run);
-    on("accepted", ({ conversation }) => this.#accepted(conversation, asking.title));
-    on("settled", () => this.#settled());
-    on("withdrawn", () => this.#withdrawn(wanted));
-    on("refused", (error) => this.#refused(asking, error));
-    this.shell.showEmpty(false);
-    this.#showBusy();
-    this.end.follow();
-  }
-
-  /** @param {string | null} conversation @param {string} title until the server has named it */
-  #accepted(conversation, title) {
-    if (conversation && conversation !== this.conversation) {
-      this.conversation = conversation;
-      this.composer.rename(conversation);
-      this.#named(title);
-      this.client.followConversation(conversation);
-    }
-    this.list?.refresh();
-  }
-
-  /** The head is ours now, and says nothing of what may have been said between it and what was shown before. */
-  #settled() {
-    const news = this.#unread;
-    this.#asking = this.#unread = null;
-    this.#mustRead ||= !this.#isCurrent;
-    if (this.#mustRead) this.#fetch();
-    else if (news) this.#catchUp(news);
-  }
-
-  /** @param {Wanted} wanted */
-  #withdrawn(wanted) {
-    if (wanted.input) this.composer.restore(wanted.input);
-    this.#afterRefusal();
-  }
-
-  /** Nothing was started: what was written is kept, where it was written. */
-  /** @param {Asking} asking @param {any} error */
-  #refused({ wanted: { input, options }, before: [edited] }, error) {
-    const isElsewhere = error.code === "busy" && typeof error.run === "string";
-    const message = complaint(error, this.strings);
-    const offer = accountOffer(error, this.actions.account, this.strings);
-    if (input && isElsewhere && !edited) {
-      this.composer.hold({ input, options });
-    } else if (input && edited instanceof QuestionView) {
-      edited.refuse(input, message);
-      if (offer) this.composer.refuse(message, undefined, offer);
-    } else {
-      if (input) this.composer.restore(input);
-      this.composer.refuse(message, error.details?.variables, offer);
-    }
-    this.#afterRefusal(isElsewhere);
-  }
-
-  async #afterRefusal(isElsewhere = false) {
-    const last = this.thread.last;
-    this.run = last instanceof ReplyView ? last.run : null;
-    const news = this.#unread;
-    this.#asking = this.#unread = null;
-    this.shell.showEmpty(this.thread.views.length === 0);
-    this.#showBusy();
-    if (news && !isElsewhere) this.#catchUp(news);
-    if (!isElsewhere) return;
-    const data = await this.#update();
-    if (data) this.show(data);
-    if (!this.busy) setTimeout(this.#release, AGAIN); // what was in the way has ended meanwhile
-  }
 
   #stop = () => {
     if (this.busy) this.run?.stop();
@@ -399,7 +244,7 @@ export class Chat {
   /** @param {Event} event */
   #titled = (event) => {
     const { conversation, title } = /** @type {CustomEvent} */ (event).detail;
-    if (conversation === this.conversation) this.#named(title);
+    if (conversation === this.conversation) this.named(title);
   };
 
   /** @param {Event} event */
@@ -431,7 +276,7 @@ export class Chat {
   /** @param {Event} event */
   #announce = (event) => this.shell.announce(/** @type {CustomEvent} */ (event).detail);
 
-  #showBusy() {
+  showBusy() {
     const { busy, run } = this;
     this.composer.showBusy(busy, Boolean(run?.stopping));
     this.shell.showStatus(busy, run?.phase ?? "idle");

@@ -18,7 +18,7 @@ export class Versions {
     const { chat } = this;
     if (chat.busy) return view.refuse(input, chat.strings.text("wait"));
     const at = chat.thread.views.indexOf(view);
-    chat.start({ input, parent: view.parent ?? null, options: chat.composer.options }, at);
+    chat.outbox.start({ input, parent: view.parent ?? null, options: chat.composer.options }, at);
   }
 
   /** @param {import("./reply-view.js").ReplyView} view */
@@ -27,7 +27,7 @@ export class Versions {
     const at = views.indexOf(view);
     const question = views[at - 1];
     if (this.#mustWait() || !question?.id) return;
-    this.chat.start({ parent: question.id, options: this.chat.composer.options }, at);
+    this.chat.outbox.start({ parent: question.id, options: this.chat.composer.options }, at);
   }
 
   /** @param {string} id of a message */
