@@ -136,7 +136,7 @@ async def follow_to_end(owner: Owner, run: UUID) -> View:
     return view
 
 
-async def until(condition: Callable[[], Any], seconds: float = 10) -> None:
+async def until(condition: Callable[[], Any], seconds: float = 30) -> None:
     """Wait for something another task or thread will do; fails the test where it does not."""
     async with asyncio.timeout(seconds):
         while not condition():  # noqa: ASYNC110 - it may change in another thread

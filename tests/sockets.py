@@ -33,7 +33,7 @@ class Socket(ApplicationCommunicator):
         }
         super().__init__(application, scope)
 
-    async def connect(self, timeout: float = 5) -> tuple[bool, int | None]:
+    async def connect(self, timeout: float = 10) -> tuple[bool, int | None]:
         """Whether the handshake was accepted, and the code with which it was not."""
         await self.send_input({"type": "websocket.connect"})
         answer = await self.receive_output(timeout)
@@ -42,19 +42,19 @@ class Socket(ApplicationCommunicator):
     async def send_to(self, *, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
         await self.send_input({"type": "websocket.receive", "text": text_data, "bytes": bytes_data})
 
-    async def receive_from(self, timeout: float = 5) -> str:
+    async def receive_from(self, timeout: float = 10) -> str:
         message = await self.receive_output(timeout)
         assert message["type"] == "websocket.send", message
         return message["text"]
 
     async def disconnect(self) -> None:
         await self.send_input({"type": "websocket.disconnect", "code": 1000})
-        await self.wait(5)
+        await self.wait(10)
 
     async def send_frame(self, type: str, **fields: Any) -> None:
         await self.send_to(text_data=json.dumps({"type": type, **fields}))
 
-    async def frame(self, timeout: float = 5) -> dict[str, Any]:
+    async def frame(self, timeout: float = 10) -> dict[str, Any]:
         return json.loads(await self.receive_from(timeout))
 
     async def until(self, type: str) -> dict[str, Any]:

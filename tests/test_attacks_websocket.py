@@ -82,7 +82,7 @@ async def waits(run: str) -> None:
 
 async def becomes(run: str, *statuses: str) -> None:
     """Until its row says one of these."""
-    for _ in range(500):
+    for _ in range(1_500):
         if (status := (await Run.objects.aget(uuid=run)).status) in statuses:
             return
         await asyncio.sleep(0.02)
@@ -94,6 +94,17 @@ async def everything_from(sock: Socket, seconds: float = 0.2) -> list[dict[str, 
     frames = []
     while not await sock.receive_nothing(seconds):
         frames.append(await sock.frame())
+    return frames
+
+
+async def answers(sock: Socket) -> list[dict[str, Any]]:
+    """Every frame that comes before the answer to what is said now: what was said before was handled then."""
+    last = f"no run {uuid4()}"
+    await sock.send_frame("run.follow", run=last)
+    frames = []
+    while (frame := await sock.frame()).get("run") != last:
+        frames.append(frame)
+    assert frame["code"] == "not_found"
     return frames
 
 
@@ -218,7 +229,7 @@ async def test_a3_whatever_a_stranger_sends_nothing_of_an_owners_reaches_him(pro
                 }
                 for _row, _word, frame in frames_with(victim, own):
                     await stranger.send_to(text_data=json.dumps(frame))
-                    heard += await everything_from(stranger, 0.002)
+                    heard += await answers(stranger)
             await alive(stranger)
             gate.open()
             provider.reply("VICTIM done")
@@ -276,7 +287,10 @@ async def watching_socket(provider):
     async with connected(client=browser) as sock:
         mine = await asks(sock, provider)
         await sock.send_frame("run.follow", conversation=mine["conversation"])
-        await sock.until("conversation")
+        seen: set[str] = set()
+        while not {"conversation", "waiting"} <= seen:  # after that nothing happens any more
+            frame = await sock.frame()
+            seen.add(frame["state"]["status"] if frame["type"] == "run.snapshot" else frame["type"])
         await everything_from(sock, 0.1)
         yield sock, user, browser, mine["run"], mine["conversation"]
 
@@ -300,7 +314,7 @@ async def test_a4_next_command_after_the_session_has_gone_does_nothing(provider,
                 "stop": {"run": run},
             }[command],
         )
-        assert await sock.receive_output(2) == {"type": "websocket.close", "code": consumers.SESSION_GONE}
+        assert await sock.receive_output(10) == {"type": "websocket.close", "code": consumers.SESSION_GONE}
     assert acts == []
     assert await Run.objects.acount() == 1
     assert ((await ToolCall.objects.aget()).status, (await Run.objects.aget()).status) == (
@@ -314,7 +328,7 @@ async def test_a4_socket_that_only_watches_is_closed_soon(provider, settings, re
     settings.OPENROUTER = {**settings.OPENROUTER, "SESSION_RECHECK": 0.2}
     async with watching_socket(provider) as (sock, user, browser, _run, _conversation):
         await make(revoke)(user, browser)
-        assert await sock.receive_output(2) == {"type": "websocket.close", "code": consumers.SESSION_GONE}
+        assert await sock.receive_output(10) == {"type": "websocket.close", "code": consumers.SESSION_GONE}
 
 
 async def test_a4_who_lost_the_chain_may_deny_and_not_allow(provider, acts):
@@ -454,7 +468,7 @@ async def test_a6_flood_of_new_frames_closes_the_socket_and_nobody_elses(frame, 
     async with connected() as other, connected() as sock:
         for _ in range(sockets.BURST + 5):
             await sock.send_frame(**frame)
-        while (output := await sock.receive_output(5))["type"] != "websocket.close":
+        while (output := await sock.receive_output(10))["type"] != "websocket.close":
             pass
         assert output["code"] == consumers.FLOOD
         await alive(other)
@@ -469,6 +483,7 @@ async def test_a6_a_socket_watches_so_many_conversations_and_no_more(provider, s
             provider.reply("ok")
             accepted = await says(sock)
             await sock.watch(accepted["run"])
+            await until(lambda run=accepted["run"]: not runs.is_executing(UUID(run)))
             conversations.append(accepted["conversation"])
         for _ in range(5):  # those that are not there take no place
             await sock.send_frame("run.follow", conversation=str(uuid4()))
@@ -534,7 +549,7 @@ async def test_a6_frames_that_nobody_gets_to_are_not_piled_up(monkeypatch):
     async with connected() as other, connected() as sock:
         for _ in range(sockets.BURST + 5):
             await sock.send_frame("run.follow", run=str(uuid4()))
-        assert (await sock.receive_output(5))["code"] == consumers.OVERLOAD
+        assert (await sock.receive_output(10))["code"] == consumers.OVERLOAD
         await alive(other)
 
 
@@ -545,7 +560,7 @@ async def test_a6_one_person_has_so_many_sockets_and_others_theirs(settings):
         async with connected(client=browser):
             one_more = socket(browser)
             assert (await one_more.connect())[0]
-            closed = await one_more.receive_output(5)
+            closed = await one_more.receive_output(10)
             assert (closed["type"], closed["code"]) == ("websocket.close", consumers.OVERLOAD)
             await one_more.disconnect()
             await alive(theirs)
@@ -554,7 +569,7 @@ async def test_a6_one_person_has_so_many_sockets_and_others_theirs(settings):
     async with connected(anonymous=True), connected(anonymous=True), connected(anonymous=True):
         stranger = socket()
         assert (await stranger.connect())[0]
-        assert (await stranger.receive_output(5))["type"] == "websocket.close"
+        assert (await stranger.receive_output(10))["type"] == "websocket.close"
         await stranger.disconnect()
     assert not sockets.crowd._sockets
 
@@ -589,7 +604,7 @@ async def test_a6_two_hundred_sockets_that_watch_are_looked_after_together(provi
                 await sock.until("conversation")
             assert looks
             assert set(looks) == {1}, "one conversation, whoever watches it"
-            assert len(looks) < 10
+            assert len(looks) < 50  # one a second, while two hundred pages are told
             await alive(first)
         finally:
             for sock in crowd:

@@ -372,18 +372,25 @@ def no_collection():
     gc.enable()
 
 
+def rendered_soon(block):
+    """Its HTML. The fastest of three tries counts: other programs slow some of them down, a bomb all."""
+    for is_last in (False, False, True):
+        begun = time.thread_time()
+        html = markdown._rendered(block)
+        seconds = time.thread_time() - begun
+        if seconds < 1.0:  # 0.2 where nothing else is done; what these once took was seconds
+            break
+        assert not is_last, f"{seconds:.1f} seconds"
+    return html
+
+
 @pytest.mark.usefixtures("no_collection")
 @pytest.mark.parametrize("name", BOMBS)
 def test_a23_no_block_holds_anything_up(name):
     render_text("a\n\n```python\nx\n```")  # the imports are no part of it
     splitter = blocks.BlockSplitter()
-    slowest = 0.0
     for block in splitter.feed(BOMBS[name]) + splitter.close():
-        begun = time.thread_time()
-        html = markdown._rendered(block)
-        slowest = max(slowest, time.thread_time() - begun)
-        checked(html)
-    assert slowest < 1.0  # 0.2 where nothing else is done; what these once took was seconds
+        checked(rendered_soon(block))
 
 
 units = st.lists(
@@ -400,9 +407,7 @@ def test_a23_nothing_that_is_said_again_and_again_holds_anything_up(one, other, 
     text = (one + other) * size if is_mixed else one * size + other * size
     splitter = blocks.BlockSplitter()
     for block in (splitter.feed(text) + splitter.close())[:2]:
-        begun = time.thread_time()
-        markdown._rendered(block)
-        assert time.thread_time() - begun < 1.0
+        rendered_soon(block)
 
 
 @pytest.mark.parametrize(

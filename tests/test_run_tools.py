@@ -83,7 +83,7 @@ async def call_of(run) -> ToolCall:
 
 async def waits(run):
     """Until its row says that it waits."""
-    for _ in range(200):
+    for _ in range(1_500):
         if (await row_of(run)).status == "waiting":
             return
         await asyncio.sleep(0.02)
