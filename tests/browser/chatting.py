@@ -127,6 +127,7 @@ class Talk:
         self.fields = [MESSAGE]
         self.models: list[str] = []
         self.owner = "0123456789abcdef"
+        self.account: str | None = None
         self.silent = False
         self.may_send = True
         self.seq: dict[str, int] = {}
@@ -156,6 +157,7 @@ class Talk:
             "models": self.models,
             "may_send": self.may_send,
             "owner": self.owner,
+            "account": self.account,
             "conversation": conversation and conversation.id,
             "data": data,
             "urls": URLS,
