@@ -14,7 +14,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
-from openrouter_app.models import ChainVersion, Conversation, Run
+from openrouter_app.models import ChainVersion, Conversation, ModelCall, Run
 from tests.factories import make_chain, make_user
 
 pytestmark = pytest.mark.django_db
@@ -103,6 +103,22 @@ def test_run_shows_input_answer_error_and_what_it_took(admin_client, make_run):
         "inner",
     ):
         assert piece in text, piece
+
+
+def test_run_shows_who_paid_and_each_model_call_with_its_cost(admin_client, make_run):
+    run = make_run(status="stopped", payer="user", cost=Decimal("0.5004"), cost_estimated=True)
+    now = timezone.now()
+    asked = {"run": run, "requested": "a/b", "model": "a/b-2025", "provider": "Acme", "prompt_tokens": 1_200}
+    first = {"number": 1, "generation_id": "gen-1", "completion_tokens": 7, "cost": "0.5", "settled_at": now}
+    second = {"number": 2, "completion_tokens": 1, "cost": "0.0004", "ask_after": now, "error": "<b>cut</b>"}
+    for call in (first, second):
+        ModelCall.objects.create(**asked, **call)
+    shown = said(admin_client.get(page(run)))
+    assert "the user" in shown
+    assert "≈ $0.5004" in shown
+    for text in ("1. a/b-2025", "Acme · 1,200 in, 7 out · $0.5 ", "gen-1", "≈ $0.0004 · OpenRouter is asked"):
+        assert text in shown
+    assert "<b>cut" not in admin_client.get(page(run)).content.decode()
 
 
 def test_run_leads_to_its_conversation_and_its_tool_calls_and_shows_their_results(admin_client, make_run):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import datetime
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from asgiref.sync import async_to_sync
@@ -18,7 +20,7 @@ from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
 from .. import runs
-from ..models import Run, ToolCall
+from ..models import ModelCall, Run, ToolCall
 from ..models.fields import pretty_json
 from .display import STYLESHEET, code, json_code, owner_name, status_badge
 
@@ -35,7 +37,7 @@ class RunAdmin(_RunAdmin):
 
     actions = ["stop"]
     list_display = ["created", "state", "chain_version", "who", "model", "tokens", "price", "took"]
-    list_filter = ["status", "chain", "origin"]
+    list_filter = ["status", "chain", "origin", "payer"]
     list_select_related = ["chain", "version", "user"]
     date_hierarchy = "created"
     show_full_result_count = False
@@ -53,7 +55,12 @@ class RunAdmin(_RunAdmin):
         (_("Answer"), {"fields": ["answer"]}),
         (
             _("What it took"),
-            {"fields": ["model", "provider", "tokens", "price", "created", "first_after", "took", "reason"]},
+            {
+                "fields": [
+                    *("model", "provider", "tokens", "price", "payer", "created", "first_after", "took"),
+                    *("reason", "model_calls"),
+                ]
+            },
         ),
         (
             _("For the log"),
@@ -134,9 +141,7 @@ class RunAdmin(_RunAdmin):
     @admin.display(description=_("cost"), ordering="cost")
     def price(self, run: Run) -> str:
         """In US dollars, as exact as it was said; an estimate is marked."""
-        if run.cost is None:
-            return "-"
-        return f"{'≈ ' if run.cost_estimated else ''}${run.cost.normalize():f}"
+        return _dollars(run.cost, is_estimate=run.cost_estimated)
 
     @admin.display(description=_("first token after"))
     def first_after(self, run: Run) -> str:
@@ -176,6 +181,21 @@ class RunAdmin(_RunAdmin):
         ]
         return format_html_join("", '<p><a href="{}">{}</a> {}</p>', found) or "-"
 
+    @admin.display(description=_("model calls"))
+    def model_calls(self, run: Run) -> SafeString | str:
+        """Each with what it has cost, or about so much as long as OpenRouter has not said it."""
+        found = [
+            (
+                call.number,
+                call.model or call.requested,
+                " · ".join(filter(None, _facts_of(call))),
+                call.generation_id,
+                call.error,
+            )
+            for call in run.model_calls.all()
+        ]
+        return format_html_join("", "<p>{}. {} {} <code>{}</code> {}</p>", found) or "-"
+
     @admin.display(description=_("error detail"))
     def error_detail_text(self, run: Run) -> SafeString | str:
         """What the provider or the network said."""
@@ -205,6 +225,20 @@ class RunAdmin(_RunAdmin):
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """What happened does not change."""
         return False
+
+
+def _dollars(cost: Decimal | None, *, is_estimate: bool) -> str:
+    return "-" if cost is None else f"{'≈ ' if is_estimate else ''}${cost.normalize():f}"
+
+
+def _facts_of(call: ModelCall) -> Iterator[str]:
+    yield call.provider
+    if call.prompt_tokens is not None and call.completion_tokens is not None:
+        read, written = f"{call.prompt_tokens:,}", f"{call.completion_tokens:,}"
+        yield gettext("%(read)s in, %(written)s out") % {"read": read, "written": written}
+    yield _dollars(call.cost, is_estimate=call.settled_at is None)
+    if call.settled_at is None and call.ask_after is not None:
+        yield gettext("OpenRouter is asked for its cost")
 
 
 def _seconds(start: datetime | None, end: datetime | None) -> str:
