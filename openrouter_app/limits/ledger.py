@@ -170,18 +170,20 @@ def _open_late(run: UUID) -> bool:
 
 
 def orphans() -> list[UUID]:
-    """Runs that have ended, or are gone, with something still reserved: whose end nobody settled."""
+    """Runs that have ended, or are gone, with a charge that nobody settled."""
     going = Run.objects.filter(uuid=OuterRef("run_uuid"), status__in=Run.UNFINISHED)
-    left = Charge.objects.filter(~Exists(going), reserved__gt=0).order_by()
+    left = Charge.objects.filter(Q(reserved__gt=0) | Q(settled=None), ~Exists(going)).order_by()
     return list(left.values_list("run_uuid", flat=True).distinct()[:MOST_ORPHANS])
 
 
 def release_orphans() -> int:
     """Settle these with what their row says, or with what is known where that is gone; answers how many."""
     found = orphans()
-    costs = dict(Run.objects.filter(uuid__in=found).values_list("uuid", "cost"))
+    rows = Run.objects.filter(uuid__in=found).values_list("uuid", "cost", "cost_estimated")
+    costs = {uuid: (cost, estimated) for uuid, cost, estimated in rows}
     for run in found:
+        cost, estimated = costs.get(run, (None, False))
         with transaction.atomic():
-            _settle(run, costs.get(run), release=True)
+            _settle(run, cost, estimated=estimated, release=True)
             Charge.objects.filter(run_uuid=run, settled=None).update(settled=NOTHING)
     return len(found)

@@ -327,7 +327,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name='charge',
-            index=models.Index(condition=models.Q(('reserved__gt', 0)), fields=['run_uuid'], name='openrouter_charge_reserved'),
+            index=models.Index(condition=models.Q(('reserved__gt', 0), ('settled', None), _connector='OR'), fields=['run_uuid'], name='openrouter_charge_open'),
         ),
         migrations.AddConstraint(
             model_name='killswitch',

@@ -189,8 +189,12 @@ class Charge(models.Model):
             ),
         ]
         indexes = [
-            # What is looked for again and again: reservations that nobody gave back.
-            models.Index(fields=["run_uuid"], condition=Q(reserved__gt=0), name="openrouter_charge_reserved"),
+            # What is looked for again and again: charges whose run has ended and that nobody settled.
+            models.Index(
+                fields=["run_uuid"],
+                condition=Q(reserved__gt=0) | Q(settled=None),
+                name="openrouter_charge_open",
+            ),
         ]
 
     def __str__(self) -> str:
