@@ -115,7 +115,7 @@ def _websocket(settings: Settings) -> Iterator[CheckMessage]:
 
 
 def _accounts(settings: Settings) -> Iterator[CheckMessage]:
-    for problem in problems(settings.ENCRYPTION_KEYS):
+    for problem in problems():
         yield Error(
             f"OPENROUTER['ENCRYPTION_KEYS'] is wrong: {problem}",
             hint=f"Make a key with: {NEW_KEY}",

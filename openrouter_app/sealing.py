@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from base64 import urlsafe_b64encode
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from hmac import compare_digest
 
 import msgspec
@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from django.conf import settings as django_settings
 from django.core.exceptions import ImproperlyConfigured
+from django.utils.encoding import force_str
 
 from .conf import get_settings
 from .engine.secret import Secret
@@ -58,7 +59,7 @@ def unseal(token: str, *, bound_to: str) -> Secret | None:
         return None
     try:
         # in one expression, and a `Secret` at once: no variable holds the text
-        bound, secret = _payload.decode(MultiFernet([Fernet(key) for key in _keys()]).decrypt(token))
+        bound, secret = _payload.decode(MultiFernet(_fernets()).decrypt(token))
     except (InvalidToken, msgspec.MsgspecError):
         return None
     return secret if compare_digest(bound.encode(), bound_to.encode()) else None
@@ -80,31 +81,36 @@ def is_token(value: object) -> bool:
     return isinstance(value, str) and _TOKEN.fullmatch(value) is not None
 
 
-def problems(keys: Sequence[str]) -> Iterator[str]:
+def problems() -> Iterator[str]:
     """What is wrong with ``ENCRYPTION_KEYS``: sentences that name the entry by its place, never by itself."""
+    keys = list(map(Secret, get_settings().ENCRYPTION_KEYS))
     for place, key in enumerate(keys):
-        if key != key.strip():
+        if key.reveal() != key.reveal().strip():
             yield f"Entry {place} begins or ends with a space or a line break."
-        elif len(key) < SHORTEST_PASSPHRASE:
-            yield f"Entry {place} has {len(key)} characters; {SHORTEST_PASSPHRASE} is the least."
+        elif len(key.reveal()) < SHORTEST_PASSPHRASE:
+            yield f"Entry {place} has {len(key.reveal())} characters; {SHORTEST_PASSPHRASE} is the least."
         elif key in keys[:place]:
             yield f"Entry {place} stands there twice."
 
 
 def _newest() -> Fernet:
-    return Fernet(next(_keys()))
+    return next(_fernets())
 
 
-def _keys() -> Iterator[bytes]:
-    if problem := next(problems(get_settings().ENCRYPTION_KEYS), ""):
+def _fernets() -> Iterator[Fernet]:
+    if problem := next(problems(), ""):
         raise ImproperlyConfigured(f"OPENROUTER['ENCRYPTION_KEYS'] is wrong: {problem}")
-    for key in get_settings().ENCRYPTION_KEYS:
-        yield key.encode() if _FERNET_KEY.fullmatch(key) else _derived(key, b"ENCRYPTION_KEYS")
-    for secret_key in (django_settings.SECRET_KEY, *django_settings.SECRET_KEY_FALLBACKS):
-        yield _derived(secret_key, b"SECRET_KEY")
+    for key in map(Secret, get_settings().ENCRYPTION_KEYS):
+        yield (
+            Fernet(key.reveal()) if _FERNET_KEY.fullmatch(key.reveal()) else _derived(key, b"ENCRYPTION_KEYS")
+        )
+    for key in map(
+        Secret, map(force_str, [django_settings.SECRET_KEY, *django_settings.SECRET_KEY_FALLBACKS])
+    ):
+        yield _derived(key, b"SECRET_KEY")
 
 
-def _derived(key: str | bytes, info: bytes) -> bytes:
-    """A Fernet key from a text that is long and random; other uses of the same text give others."""
-    material = key.encode() if isinstance(key, str) else key
-    return urlsafe_b64encode(HKDF(algorithm=SHA256(), length=32, salt=_SALT, info=info).derive(material))
+def _derived(key: Secret, info: bytes) -> Fernet:
+    """The key made from a text that is long and random; other uses of the same text give others."""
+    kdf = HKDF(algorithm=SHA256(), length=32, salt=_SALT, info=info)
+    return Fernet(urlsafe_b64encode(kdf.derive(key.reveal().encode())))

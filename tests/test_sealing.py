@@ -138,8 +138,10 @@ def test_a_key_that_is_none_seals_nothing_and_is_in_no_error(keys, given):
 
 
 def test_a_key_that_stands_there_twice_is_told(keys):
-    assert [*sealing.problems((OLD, NEW))] == []
-    assert [*sealing.problems((OLD, NEW, OLD))] == ["Entry 2 stands there twice."]
+    keys(OLD, NEW)
+    assert [*sealing.problems()] == []
+    keys(OLD, NEW, OLD)
+    assert [*sealing.problems()] == ["Entry 2 stands there twice."]
 
 
 # The column

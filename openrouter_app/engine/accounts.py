@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import aclosing
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -81,10 +81,9 @@ async def get_key_info(key: Secret) -> KeyInfo:
 
 async def exchange_code(code: str, verifier: Secret) -> Secret:
     """The key a sign-in ends with (PKCE, S256). Raises `ForbiddenError` for a code that is none."""
-    request = _request("POST", "/auth/keys", None, _grant(code, verifier))
-    said = await _answer(request, {403: _SIGN_IN_REFUSED}, verifier, Secret(code))
-    key = _key(said)
-    del said
+    grant = {"code": Secret(code), "code_verifier": verifier, "code_challenge_method": "S256"}
+    request = _request("POST", "/auth/keys", None, grant)
+    key = _key(await _answer(request, {403: _SIGN_IN_REFUSED}, verifier, Secret(code)))
     if key is None:
         raise UpstreamError("OpenRouter's answer to the sign-in holds no key. Please connect again.")
     return key
@@ -130,13 +129,13 @@ async def _asked(method: str, path: str, key: Secret) -> Any:
     return await _answer(_request(method, path, key), {}, key)
 
 
-def _request(method: str, path: str, key: Secret | None, body: bytes = b"") -> Request:
+def _request(method: str, path: str, key: Secret | None, said: Mapping[str, Any] | None = None) -> Request:
     common = defaults()
     base_url = check_base_url(common.base_url, allow_insecure=common.allow_insecure_base_url)
     return Request(
         url=f"{base_url}{path}",
-        headers=_headers(key, common.app_url, common.app_title, bool(body)),
-        body=body,
+        headers=_headers(key, common.app_url, common.app_title, said is not None),
+        body=b"" if said is None else msgspec.json.encode(said, enc_hook=Secret.reveal),
         timeouts=common.timeouts,
         method=method,
     )
@@ -155,15 +154,9 @@ def _headers(key: Secret | None, app_url: str, app_title: str, has_body: bool) -
     return headers
 
 
-def _grant(code: str, verifier: Secret) -> bytes:
-    return msgspec.json.encode(
-        {"code": code, "code_verifier": verifier.reveal(), "code_challenge_method": "S256"}
-    )
-
-
 async def _answer(request: Request, sentences: Mapping[int, str], *secrets: Secret) -> Any:
     """The JSON of an answer. Raises the error it stands for, without any of the secrets in it."""
-    async with aclosing(adrive(_exchange(request))) as answers:
+    async with aclosing(adrive(_exchange(request, secrets))) as answers:
         answer = await anext(answers)
     if isinstance(answer, OpenRouterError):
         answer.message = sentences.get(answer.status or 0, answer.message)
@@ -175,8 +168,10 @@ async def _answer(request: Request, sentences: Mapping[int, str], *secrets: Secr
     return answer
 
 
-def _exchange(request: Request) -> Flow:
-    """The flow of one question: its one item is the answer's JSON, or the error it stands for."""
+def _exchange(request: Request, secrets: Sequence[Secret]) -> Flow:
+    """The flow of one question: its one item is the answer's JSON, or the error it stands for. What an
+    answer echoes of the secrets is not read.
+    """
     due = time.monotonic() + min(PATIENCE, request.timeouts.total)
     answer: Any
     try:
@@ -191,12 +186,19 @@ def _exchange(request: Request) -> Flow:
         if connection.status >= 300:
             answer = failure_of_response(connection.status, connection.headers, body)
         else:
-            answer = _decoded(body)
+            answer = _decoded(_without(body, secrets))
     except TimeoutError:
         answer = ReadTimeoutError("OpenRouter did not answer in time. Try again.")
     except OpenRouterError as error:
         answer = error
     yield answer
+
+
+def _without(body: bytearray, secrets: Sequence[Secret]) -> bytearray:
+    for secret in secrets:
+        if len(secret.reveal()) >= SHORTEST_KEY:
+            body = body.replace(secret.reveal().encode(), b"[redacted]")
+    return body
 
 
 _decoder = msgspec.json.Decoder(float_hook=Decimal)

@@ -8,6 +8,7 @@ was meant for and nowhere else.
 
 from __future__ import annotations
 
+import logging
 import os
 import ssl
 import threading
@@ -21,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from .errors import ConfigurationError
+from .failures import redact
 
 try:
     import httpx as httpx
@@ -79,6 +81,16 @@ class Request(msgspec.Struct, frozen=True):
     def __repr__(self) -> str:
         return f"Request(url={self.url!r}, {len(self.body)} bytes)"
 
+
+class _Redacting(logging.Filter):
+    """httpcore writes the headers of answers into its log at DEBUG. A provider may echo the key there."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.msg, record.args = redact(record.getMessage()), None
+        return True
+
+
+logging.getLogger("httpcore.http11").addFilter(_Redacting())
 
 TRANSPORTS = ("auto", "httpx", "aiohttp")
 _transport = "auto"
