@@ -237,6 +237,35 @@ def test_a_failure_says_what_to_do_and_tries_again(page: Page, server: Server) -
     expect(page.locator(".openrouter-earlier summary")).to_have_text(re.compile("bears.*Failed"))
 
 
+def test_an_answer_too_long_for_the_account_is_asked_for_again_as_long_as_it_can_pay(
+    page: Page, server: Server
+) -> None:
+    run(page, server)
+    failed = {"type": "failed", "code": "credit", "message": "Not enough credit.", "retryable": False}
+    server.tell({**failed, "details": {"affordable_tokens": 1512}})
+    expect(page.get_by_role("button", name="Try again")).to_have_count(0)
+    page.get_by_role("button", name="Ask for a shorter answer (1,512 tokens at most)").click()
+    wait_for(page, lambda: len(server.said("run.start")) == 2)
+    first, second = server.said("run.start")
+    assert (second["input"], second["options"]) == (first["input"], {"max_tokens": 1512})
+    page.reload()  # before the server has answered: it is said again as it was
+    wait_for(page, lambda: len(server.said("run.start")) == 3)
+    again = server.said("run.start")[-1]
+    assert (again["id"], again["options"]) == (second["id"], {"max_tokens": 1512})
+    server.accept("S")
+    server.tell(TEXT, DONE, run="S")
+    expect(page.get_by_role("log")).to_have_text("Why not?")
+
+
+@pytest.mark.parametrize("tokens", [0, -1, 1.5, "512", None, {}])
+def test_what_is_no_number_of_tokens_is_not_offered(page: Page, server: Server, tokens: Any) -> None:
+    run(page, server)
+    failed = {"type": "failed", "code": "credit", "message": "Not enough credit.", "retryable": False}
+    server.tell({**failed, "details": {"affordable_tokens": tokens}})
+    expect(page.locator(".openrouter-problem")).to_contain_text("Not enough credit.")
+    expect(page.locator(".openrouter-problem button")).to_have_count(0)
+
+
 def test_earlier_answers_stay_folded(page: Page, server: Server) -> None:
     for number, name in enumerate("RST"):
         page.get_by_label("Foo").fill(f"animal {number}")

@@ -10,7 +10,7 @@ import { accountOffer } from "./account-offer.js";
 import { element } from "./element.js";
 import { parsePointer } from "./operations.js";
 import { partView } from "./part-views.js";
-import { advice, complaint } from "./problems.js";
+import { advice, affordableTokens, complaint } from "./problems.js";
 import { usageLine } from "./usage-line.js";
 import { asText } from "./value-view.js";
 
@@ -27,7 +27,8 @@ export class AnswerView {
    * @param {import("./client.js").Run} run
    * @param {Record<string, string>} input what was asked
    * @param {import("./strings.js").Strings} strings
-   * @param {() => void} retry what "Try again" does
+   * @param {(options?: Record<string, unknown>) => void} retry what "Try again" does; with options for a
+   *   shorter answer, where that is all that can be paid for
    * @param {{log?: boolean, account?: string | null}} [options] log: false where the answer stands in a log
    *   already; account: where one connects an account of one's own, if one may
    */
@@ -156,7 +157,13 @@ export class AnswerView {
     const help = isCutShort ? strings.text("advice.kept") : advice(error, strings, offer !== null);
     if (help) this.problem.append(element("p", {}, help));
     if (offer) this.problem.append(offer);
-    if (error.retryable === true) {
+    const tokens = affordableTokens(error);
+    if (tokens > 0) {
+      const text = strings.text("retry.shorter", { tokens: strings.number(tokens) });
+      const button = element("button", { type: "button", class: "openrouter-button" }, text);
+      button.addEventListener("click", () => this.retry({ max_tokens: tokens }), { once: true });
+      this.problem.append(button);
+    } else if (error.retryable === true) {
       const button = element("button", { type: "button", class: "openrouter-button" }, strings.text("retry"));
       button.addEventListener("click", () => this.retry());
       this.problem.append(button);

@@ -81,9 +81,10 @@ export class ChainPage {
 
   #remember() {
     if (this.run) return; // back from the browser's page cache: everything is still here
-    const { id, run, input, stopping } = this.memory.read("run") ?? {};
+    const { id, run, input, options, stopping } = this.memory.read("run") ?? {};
     if (typeof run === "string") this.#adopt(this.client.follow(run), input);
-    else if (typeof id === "string") this.#adopt(this.client.start(this.chain, input ?? {}, id), input);
+    else if (typeof id === "string")
+      this.#adopt(this.client.start(this.chain, input ?? {}, { id, ...(options ? { options } : {}) }), input);
     else this.#join();
     if (stopping && this.run) this.run.stopping = true; // said as soon as the server knows which run
     // What this page remembers may have ended meanwhile, and another tab have gone on.
@@ -105,27 +106,28 @@ export class ChainPage {
   /** @param {Run} run @param {Record<string, string> | undefined} input */
   #keep(run, input) {
     const { id, request, stopping } = run;
-    this.memory.write("run", { id: request?.id, run: id ?? undefined, input, stopping });
+    const { id: start, options } = request ?? {};
+    this.memory.write("run", { id: start, run: id ?? undefined, input, options, stopping });
   }
 
   #run = () => this.#start(this.form.values());
 
-  /** @param {Record<string, string>} input */
-  #start(input) {
+  /** @param {Record<string, string>} input @param {Record<string, unknown>} [options] */
+  #start(input, options) {
     const { connection, strings } = this;
     if (this.busy) return;
     if (connection.dead) return this.form.refuse(strings.text(`banner.${connection.status}`));
-    const run = this.client.start(this.chain, input);
+    const run = this.client.start(this.chain, input, options ? { options } : {});
     this.#keep(run, input);
     this.#adopt(run, input);
     this.#show(run, input);
   }
 
   /** The same once more. The button that asked for it goes away; the focus goes where it is of use. */
-  /** @param {Record<string, string>} input */
-  #retry(input) {
+  /** @param {Record<string, string>} input @param {Record<string, unknown>} [options] */
+  #retry(input, options) {
     this.stopButton.focus();
-    this.#start(input);
+    this.#start(input, options);
   }
 
   /** @param {Run} run @param {Record<string, string> | undefined} input */
@@ -159,7 +161,9 @@ export class ChainPage {
   /** @param {Run} run @param {Record<string, string>} input */
   #show(run, input) {
     if (this.answer) this.earlier.add(this.answer);
-    this.answer = new AnswerView(run, input, this.strings, () => this.#retry(input), { account: this.account });
+    this.answer = new AnswerView(run, input, this.strings, (options) => this.#retry(input, options), {
+      account: this.account,
+    });
     this.#target("empty").hidden = true;
     this.#target("current").replaceChildren(this.answer.element);
     this.answer.connect();

@@ -29,3 +29,13 @@ export function advice({ code, retryable, details }, strings, account = false) {
   }
   return strings.first([`advice.${asText(code)}`, retryable === true ? "advice.retry" : "advice"]);
 }
+
+/**
+ * How many tokens of answer the account can pay for, where the one asked for was too long for it; else 0.
+ *
+ * @param {any} error
+ */
+export function affordableTokens({ code, details }) {
+  const tokens = details?.affordable_tokens;
+  return code === "credit" && Number.isSafeInteger(tokens) && tokens > 0 ? Number(tokens) : 0;
+}

@@ -24,7 +24,10 @@ export class ReplyView {
     this.id = /** @type {string | null} */ (message.message ?? null);
     this.parent = /** @type {string | null | undefined} */ (message.parent);
     this.siblings = new Siblings(strings, (id) => actions.showVersion(id));
-    this.answer = new AnswerView(run, {}, strings, () => actions.again(this), { log: false, account: actions.account });
+    this.answer = new AnswerView(run, {}, strings, (options) => actions.again(this, options), {
+      log: false,
+      account: actions.account,
+    });
     this.leftOut = element("p", { class: "openrouter-left-out", hidden: "" });
     const copy = copyButton(strings, strings.text("copy.message"), () => this.text);
     const again = iconButton("again", strings.text("regenerate"), () => actions.again(this));

@@ -6,7 +6,7 @@
  *
  * @typedef {object} Actions what the buttons at a message do
  * @property {(view: import("./question-view.js").QuestionView, input: Record<string, string>) => void} edit
- * @property {(view: import("./reply-view.js").ReplyView) => void} again
+ * @property {(view: import("./reply-view.js").ReplyView, options?: Record<string, unknown>) => void} again
  * @property {(message: string) => void} showVersion
  * @property {string | null} [account] where one connects an OpenRouter account of one's own
  */

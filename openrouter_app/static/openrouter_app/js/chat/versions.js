@@ -21,13 +21,13 @@ export class Versions {
     chat.outbox.start({ input, parent: view.parent ?? null, options: chat.composer.options }, at);
   }
 
-  /** @param {import("./reply-view.js").ReplyView} view */
-  again(view) {
+  /** @param {import("./reply-view.js").ReplyView} view @param {Record<string, unknown>} [options] */
+  again(view, options) {
     const { views } = this.chat.thread;
     const at = views.indexOf(view);
     const question = views[at - 1];
     if (this.#mustWait() || !question?.id) return;
-    this.chat.outbox.start({ parent: question.id, options: this.chat.composer.options }, at);
+    this.chat.outbox.start({ parent: question.id, options: { ...this.chat.composer.options, ...options } }, at);
   }
 
   /** @param {string} id of a message */
