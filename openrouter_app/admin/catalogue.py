@@ -19,7 +19,7 @@ from .. import catalogue
 from ..engine.errors import OpenRouterError
 from ..models import CatalogueModel
 from .display import STYLESHEET, json_code, moment
-from .model_choice import MILLION, as_option, context, known, price
+from .model_choice import MILLION, as_option, known, per_million, price, short
 
 if TYPE_CHECKING:
     _CatalogueAdmin = admin.ModelAdmin[CatalogueModel]
@@ -129,7 +129,7 @@ class PriceFilter(_Filter):
 class CatalogueModelAdmin(_CatalogueAdmin):
     """The models as they were listed last. Nobody edits them: they are OpenRouter's."""
 
-    list_display = ["slug", "name", "shown_price", "shown_context", "has_tools", "expires", "listed"]
+    list_display = ["slug", "name", "price_in", "price_out", "length", "has_tools", "expires", "listed"]
     list_filter = [ListedFilter, SupportsFilter, TakesFilter, AnswersFilter, PriceFilter]
     search_fields = ["slug", "name"]
     change_list_template = "admin/openrouter_app/cataloguemodel/change_list.html"
@@ -154,15 +154,25 @@ class CatalogueModelAdmin(_CatalogueAdmin):
 
     # What the pages show
 
-    @admin.display(description=_("price"), ordering="completion_price")
+    @admin.display(description=_("price"))
     def shown_price(self, row: CatalogueModel) -> str:
         """Of a million tokens."""
         return price(row)
 
+    @admin.display(description=_("1M tokens in"), ordering="prompt_price")
+    def price_in(self, row: CatalogueModel) -> str:
+        """Of a million tokens of the prompt."""
+        return per_million(row.prompt_price)
+
+    @admin.display(description=_("1M tokens out"), ordering="completion_price")
+    def price_out(self, row: CatalogueModel) -> str:
+        """Of a million tokens of the answer."""
+        return per_million(row.completion_price)
+
     @admin.display(description=_("context"), ordering="context_length")
-    def shown_context(self, row: CatalogueModel) -> str:
+    def length(self, row: CatalogueModel) -> str:
         """The length in thousands."""
-        return context(row)
+        return short(row.context_length) if row.context_length else "-"
 
     @admin.display(description=_("tools"), boolean=True)
     def has_tools(self, row: CatalogueModel) -> bool:

@@ -103,8 +103,10 @@ def price(row: CatalogueModel) -> str:
     }
 
 
-def per_million(each: Decimal) -> str:
+def per_million(each: Decimal | None) -> str:
     """US dollars a million tokens: ``$0.15``, ``$12.50``, ``$0.0375``."""
+    if each is None:
+        return gettext("varies")
     cost = (each * MILLION).normalize()
     exponent = cost.as_tuple().exponent
     places = max(2, -exponent) if isinstance(exponent, int) else 2
