@@ -12,17 +12,18 @@ import re
 from base64 import urlsafe_b64encode
 from collections.abc import Iterator
 from hmac import compare_digest
+from typing import TYPE_CHECKING
 
 import msgspec
-from cryptography.fernet import Fernet, InvalidToken, MultiFernet
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from django.conf import settings as django_settings
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.encoding import force_str
 
 from .conf import get_settings
 from .engine.secret import Secret
+
+if TYPE_CHECKING:
+    from cryptography.fernet import Fernet  # at runtime where it is used: a site without such texts has none
 
 SHORTEST_PASSPHRASE = 32
 """Characters of an entry of ``ENCRYPTION_KEYS``: what is shorter is guessed by whoever has the rows."""
@@ -57,6 +58,8 @@ def unseal(token: str, *, bound_to: str) -> Secret | None:
     """
     if not is_token(token):
         return None
+    from cryptography.fernet import InvalidToken, MultiFernet
+
     try:
         # in one expression, and a `Secret` at once: no variable holds the text
         bound, secret = _payload.decode(MultiFernet(_fernets()).decrypt(token))
@@ -69,6 +72,8 @@ def is_current(token: str) -> bool:
     """Whether a token was sealed with what seals now, and not with an older key."""
     if not is_token(token):
         return False
+    from cryptography.fernet import InvalidToken
+
     try:
         _newest().decrypt(token)
     except InvalidToken:
@@ -98,6 +103,8 @@ def _newest() -> Fernet:
 
 
 def _fernets() -> Iterator[Fernet]:
+    from cryptography.fernet import Fernet
+
     if problem := next(problems(), ""):
         raise ImproperlyConfigured(f"OPENROUTER['ENCRYPTION_KEYS'] is wrong: {problem}")
     for key in map(Secret, get_settings().ENCRYPTION_KEYS):
@@ -112,5 +119,9 @@ def _fernets() -> Iterator[Fernet]:
 
 def _derived(key: Secret, info: bytes) -> Fernet:
     """The key made from a text that is long and random; other uses of the same text give others."""
+    from cryptography.fernet import Fernet
+    from cryptography.hazmat.primitives.hashes import SHA256
+    from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
     kdf = HKDF(algorithm=SHA256(), length=32, salt=_SALT, info=info)
     return Fernet(urlsafe_b64encode(kdf.derive(key.reveal().encode())))

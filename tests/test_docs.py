@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from openrouter_app import protocol
+from openrouter_app import checks, protocol
 from openrouter_app.conf import Settings
 from openrouter_app.runs import events
 
@@ -34,6 +34,14 @@ def test_settings_page_lists_every_setting_with_its_default():
     assert set(rows) == set(Settings.__struct_fields__)
     for name, words in rows.items():
         assert eval(words[0]) == getattr(Settings(), name), name
+
+
+def test_settings_page_lists_every_check():
+    named = set(re.findall(r"^([EW]\d{3}) ", checks.__doc__, re.MULTILINE))
+    raised = set(re.findall(r'id="openrouter_app\.([EW]\d{3})"', Path(checks.__file__).read_text()))
+    rows = table("settings.md", "System checks")
+    assert {name.removeprefix("openrouter_app.") for name in rows} == named
+    assert raised <= named
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 from cryptography.fernet import Fernet
 from django.apps import apps
@@ -18,6 +23,7 @@ from openrouter_app.models import SignIn
 from openrouter_app.models.sealed import SealedTextField
 from tests.factories import make_user
 
+ROOT = Path(__file__).parents[1]
 OLD, NEW = Fernet.generate_key().decode(), "a passphrase of more than thirty-two characters"
 KEY = "sk-or-v1-CANARYCANARYCANARY"
 
@@ -142,6 +148,12 @@ def test_a_key_that_stands_there_twice_is_told(keys):
     assert [*sealing.problems()] == []
     keys(OLD, NEW, OLD)
     assert [*sealing.problems()] == ["Entry 2 stands there twice."]
+
+
+def test_a_site_that_seals_nothing_does_not_import_what_seals():
+    code = "import sys, django; django.setup(); sys.exit('cryptography' in sys.modules)"
+    environment = {**os.environ, "DJANGO_SETTINGS_MODULE": "project.settings"}
+    assert subprocess.run([sys.executable, "-c", code], env=environment, cwd=ROOT).returncode == 0
 
 
 # The column
