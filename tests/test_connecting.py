@@ -6,10 +6,12 @@ import base64
 import hashlib
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from io import StringIO
 from urllib.parse import unquote
 
 import pytest
 from django.contrib.auth import get_user_model
+from django.core.management import call_command
 from django.utils import timezone
 
 from openrouter_app import keys
@@ -101,6 +103,17 @@ def test_sign_ins_that_nobody_came_back_from_are_swept(client):
     SignIn.objects.update(created=timezone.now() - connecting.LIFETIME)
     go_to_openrouter(client)
     assert SignIn.objects.count() == 1
+
+
+def test_prune_sweeps_them_too(client, ada):
+    go_to_openrouter(client)
+    call_command("openrouter_prune", "--days=1", verbosity=0, stdout=StringIO())
+    assert SignIn.objects.count() == 1
+    SignIn.objects.update(created=timezone.now() - connecting.LIFETIME)
+    call_command("openrouter_prune", "--days=1", "--dry-run", stdout=StringIO())
+    assert SignIn.objects.count() == 1
+    call_command("openrouter_prune", "--days=1", stdout=StringIO())
+    assert not SignIn.objects.exists()
 
 
 # ---- what is kept ----
@@ -296,6 +309,22 @@ def test_pasted_key_that_openrouter_refuses_is_not_kept_and_not_shown(client, op
     assert "does not accept this key" in said(response)
     assert "CANARY" not in said(response)
     assert not UserKey.objects.exists()
+
+
+@pytest.mark.parametrize("broken", ["check", "store"])
+def test_pasted_key_is_on_no_debug_page(ada, settings, monkeypatch, caplog, broken):
+    settings.OPENROUTER |= {"ALLOW_PASTED_KEYS": True}
+    settings.DEBUG = True
+    client = browser_of(ada, raise_request_exception=False)
+
+    def fails(*args, **kwargs):
+        raise RuntimeError("Something is broken.")
+
+    monkeypatch.setattr(keys if broken == "check" else connecting, broken, fails)
+    response = client.post("/account/paste/", {"key": KEY})
+    assert response.status_code == 500
+    assert "Something is broken." in said(response)
+    assert KEY not in said(response) + caplog.text
 
 
 def test_pasted_key_beside_another_is_offered(client, ada, settings):

@@ -138,8 +138,8 @@ def code_for_key(fake: FakeOpenRouter, request: RecordedRequest) -> tuple[int, o
     if request.method != "POST":
         return _refused(405, "Method Not Allowed")
     asked = request.json if isinstance(request.json, dict) else {}
-    name = asked.get("code")
-    code = fake.accounts.codes.get(name) if isinstance(name, str) else None
+    name = str(asked.get("code"))
+    code = fake.accounts.codes.get(name)
     if code is None:
         return _refused(403, "Invalid code or code_verifier")
     if asked.get("code_challenge_method") != code.method:

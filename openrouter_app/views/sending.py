@@ -197,7 +197,10 @@ def _again(request: HttpRequest, message: _Message, error: Refused) -> HttpRespo
     if wants_json(request):
         return refusal(error)
     status, given = STATUS.get(error.code, 400), message.start.input
-    shown = {"problem": error.message, "lacks_account": lacks_account(error.code, error.details)}
+    shown: dict[str, Any] = {
+        "problem": error.message,
+        "lacks_account": lacks_account(error.code, error.details),
+    }
     if message.conversation is None and not is_chat(message.chain.published):
         context = form_context(message.chain, message.start.owner, given)
         return page(request, "chain", {**context, **shown}, status)
