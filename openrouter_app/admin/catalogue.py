@@ -129,7 +129,7 @@ class PriceFilter(_Filter):
 class CatalogueModelAdmin(_CatalogueAdmin):
     """The models as they were listed last. Nobody edits them: they are OpenRouter's."""
 
-    list_display = ["slug", "name", "price_in", "price_out", "length", "has_tools", "expires", "listed"]
+    list_display = ["slug", "price_in", "price_out", "length", "has_tools", "expires", "listed"]
     list_filter = [ListedFilter, SupportsFilter, TakesFilter, AnswersFilter, PriceFilter]
     search_fields = ["slug", "name"]
     change_list_template = "admin/openrouter_app/cataloguemodel/change_list.html"
@@ -159,14 +159,14 @@ class CatalogueModelAdmin(_CatalogueAdmin):
         """Of a million tokens."""
         return price(row)
 
-    @admin.display(description=_("1M tokens in"), ordering="prompt_price")
+    @admin.display(description=_("1M in"), ordering="prompt_price")
     def price_in(self, row: CatalogueModel) -> str:
-        """Of a million tokens of the prompt."""
+        """US dollars for a million tokens of the prompt."""
         return per_million(row.prompt_price)
 
-    @admin.display(description=_("1M tokens out"), ordering="completion_price")
+    @admin.display(description=_("1M out"), ordering="completion_price")
     def price_out(self, row: CatalogueModel) -> str:
-        """Of a million tokens of the answer."""
+        """US dollars for a million tokens of the answer."""
         return per_million(row.completion_price)
 
     @admin.display(description=_("context"), ordering="context_length")
