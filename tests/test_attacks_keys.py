@@ -28,6 +28,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from django.contrib.admin.models import LogEntry
 from django.core.management import call_command
 from django.db import connection
 from django.urls import reverse
@@ -70,12 +71,15 @@ def at(base_url: str, **more: Any) -> dict[str, Any]:
 
 
 @pytest.mark.django_db
-def test_A13_no_dump_of_the_database_and_no_fixture_holds_a_key(settings):
+def test_A13_no_dump_of_the_database_its_history_and_no_fixture_holds_a_key(settings, admin_client):
     settings.OPENROUTER = at("https://openrouter.ai/api/v1")
     user = make_user()
     row = keys.store(user, KEY, UserKey.Origin.OAUTH, KeyInfo(label="Example"))
     SignIn.objects.create(nonce_hash="n", session_hash="s", user=user, verifier=KEY)
     OfferedKey.objects.create(user=user, key_hash="h", origin="oauth", ciphertext=KEY)
+    gone = keys.store(make_user("gone"), KEY, UserKey.Origin.PASTED, KeyInfo())
+    admin_client.post(reverse("admin:openrouter_app_userkey_delete", args=[gone.pk]), {"post": "yes"})
+    assert LogEntry.objects.count() == 1
     dumped = [""]
     for format in ("json", "xml", "jsonl"):
         out = StringIO()

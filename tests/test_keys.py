@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 from datetime import UTC, datetime
 from decimal import Decimal
 from io import StringIO
@@ -12,6 +13,7 @@ from asgiref.sync import async_to_sync
 from cryptography.fernet import Fernet
 from django.contrib.admin.models import LogEntry
 from django.core.management import call_command
+from django.db import connection
 from django.urls import reverse
 
 from openrouter_app import keys, sealing
@@ -344,3 +346,29 @@ def test_staff_can_neither_add_nor_change_a_key(admin_client):
     assert admin_client.post(page(row), {"label": "mine"}).status_code == 403
     row.refresh_from_db()
     assert row.label == "Example"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_two_sign_ins_that_end_at_once_leave_one_whole_key():
+    user = make_user()
+    secrets = [Secret(f"sk-or-v1-number-{number}") for number in range(6)]
+    start, failed = threading.Barrier(len(secrets)), []
+
+    def act(secret):
+        start.wait(10)
+        try:
+            connect(user, secret)
+        except Exception as error:
+            failed.append(error)
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=act, args=[secret]) for secret in secrets]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert failed == []
+    row = UserKey.objects.get()
+    assert keys.secret_of(row) in secrets
+    assert row.key_hash == keys.hash_of(keys.secret_of(row))
