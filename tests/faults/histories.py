@@ -287,7 +287,7 @@ def _compared(state: dict[str, Any], row: Row) -> Iterator[tuple[str, Any, Any]]
     yield "parts", state.get("parts"), row.parts
     yield "output", state.get("output"), row.output
     usage = state.get("usage") or {}
-    if row.status != "done" and (not usage or usage["estimated"]):
+    if row.status != "done" and (not usage or usage.get("estimated")):
         return  # what it has cost is asked for later: that changes the row only
     # Of what nobody said, a row has nothing, and a page shows none.
     yield "prompt_tokens", usage.get("prompt_tokens") or 0, row.prompt_tokens or 0
