@@ -351,6 +351,17 @@ def test_index_leads_to_the_account_where_some_chain_lets_users_pay(client):
     assert f'href="{ACCOUNT}"' in said(client.get("/"))
 
 
+def test_who_cannot_sign_in_is_not_led_there(client, settings):
+    chain = make_chat(payer="user")
+    stranger = browser_of()
+    for path in ("/", f"/chains/{chain.slug}/"):
+        assert '"/account/"' in said(stranger.get(path))
+    settings.LOGIN_URL = "/nowhere/"
+    for path in ("/", f"/chains/{chain.slug}/"):
+        assert '"/account/"' not in said(stranger.get(path))
+        assert '"/account/"' in said(client.get(path))
+
+
 def test_page_says_what_the_key_will_be(client, settings):
     settings.OPENROUTER |= {"KEY_LIMIT": 5, "KEY_LIMIT_RESET": "daily", "KEY_DAYS": 1}
     page = said(client.get(ACCOUNT))

@@ -7,9 +7,11 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
-from django.urls import reverse
+from django.conf import settings
+from django.shortcuts import resolve_url
+from django.urls import NoReverseMatch, Resolver404, get_script_prefix, resolve, reverse
 from django.utils.formats import number_format
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
@@ -53,15 +55,29 @@ class Key:
         return replace(key, left=left, spent=spent, expires=row.expires, checked=row.checked_at)
 
 
-def account_url(chain: Chain) -> str | None:
-    """Where one connects an account of one's own, None where the chain's runs could not use it."""
-    return reverse("openrouter_app:account") if chain.users_may_pay else None
+def account_url(chain: Chain, *, signed_in: bool) -> str | None:
+    """Where one connects an account of one's own; None where the chain's runs could not use it, or nobody
+    can sign in to connect one.
+    """
+    if not chain.users_may_pay or not (signed_in or sign_in_page()):
+        return None
+    return reverse("openrouter_app:account")
 
 
-def account_link(chain: Chain, here: str) -> str:
+def account_link(url: str | None, here: str) -> str:
     """The same as a link that comes back to the page ``here``; "" where there is none."""
-    url = account_url(chain)
     return "" if url is None else f"{url}?{urlencode({'next': here})}"
+
+
+def sign_in_page() -> str | None:
+    """Where one signs in, None where the site has no page for it."""
+    try:
+        url = resolve_url(settings.LOGIN_URL)
+        if not urlsplit(url).netloc:
+            resolve("/" + url.removeprefix(get_script_prefix()))
+    except (NoReverseMatch, Resolver404):
+        return None
+    return url
 
 
 def lacks_account(code: str, details: Mapping[str, Any] | None = None) -> bool:
@@ -81,11 +97,11 @@ def dollars(amount: Decimal | None) -> str:
 
 def terms() -> list[str]:
     """What the site asks for when somebody connects, each as a sentence; OpenRouter has the last word."""
-    settings, said = get_settings(), []
-    if settings.KEY_LIMIT:
-        limit = _with_reset(dollars(Decimal(str(settings.KEY_LIMIT))), settings.KEY_LIMIT_RESET)
+    own, said = get_settings(), []
+    if own.KEY_LIMIT:
+        limit = _with_reset(dollars(Decimal(str(own.KEY_LIMIT))), own.KEY_LIMIT_RESET)
         said.append(_("The key may spend {limit} at most.").replace("{limit}", limit))
-    if days := settings.KEY_DAYS:
+    if days := own.KEY_DAYS:
         text = ngettext("It expires after {days} day.", "It expires after {days} days.", days)
         said.append(text.replace("{days}", str(days)))
     return said

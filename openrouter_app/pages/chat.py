@@ -34,7 +34,7 @@ class Chat:
     ``may_send`` is false where the visitor may read what was said, but not run the chain (any more);
     ``problem`` says why what he sent was refused, and ``given`` keeps it; ``lacks_account`` is true where an
     OpenRouter account of his own would help. ``owner`` is a name for whoever looks, under which the script
-    keeps his drafts; ``here`` is the page's address.
+    keeps his drafts; ``here`` is the page's address, ``account`` that of his account's page.
     """
 
     chain: Chain
@@ -47,6 +47,7 @@ class Chat:
     client_id: str = ""
     owner: str = ""
     here: str = ""
+    account: str | None = None
     lacks_account: bool = False
 
     @property
@@ -87,7 +88,7 @@ class Chat:
     @property
     def account_link(self) -> str:
         """Where the visitor connects an account of his own and comes back; "" where that is of no use."""
-        return account_link(self.chain, self.here)
+        return account_link(self.account, self.here)
 
     @cached_property
     def config(self) -> dict[str, Any]:
@@ -106,7 +107,7 @@ class Chat:
             "models": body.get("client_models", []),
             "may_send": self.may_send,
             "owner": self.owner,
-            "account": account_url(self.chain),
+            "account": self.account,
             "list": self.show_list,
             "conversation": None if self.conversation is None else str(self.conversation.uuid),
             "data": self.data,
@@ -138,7 +139,9 @@ def chat_of(
     may_send = chain.published is not None and chain.may_be_run_by(getattr(request, "user", None))
     owner = _name_of(owner_of_request(request))
     here = _address_of(chain, conversation) if request.method == "POST" else request.get_full_path()
-    return Chat(chain, conversation, data, may_send, client_id=uuid4().hex, owner=owner, here=here, **shown)
+    signed_in = getattr(getattr(request, "user", None), "is_authenticated", False)
+    known: dict[str, Any] = {"owner": owner, "here": here, "account": account_url(chain, signed_in=signed_in)}
+    return Chat(chain, conversation, data, may_send, client_id=uuid4().hex, **known, **shown)
 
 
 def _address_of(chain: Chain, conversation: Conversation | None) -> str:

@@ -28,7 +28,8 @@ def index(request: HttpRequest) -> HttpResponse:
     """The chains this visitor may run."""
     chains = Chain.objects.visible_to(request.user).prefetch_related("labels")
     cards = [(chain, list(fields(chain.published, {}))) for chain in chains]
-    users_may_pay = any(chain.users_may_pay for chain, _fields in cards)
+    signed_in = request.user.is_authenticated
+    users_may_pay = any(account_url(chain, signed_in=signed_in) for chain, _fields in cards)
     return page(request, "index", {"cards": cards, "users_may_pay": users_may_pay})
 
 
@@ -116,15 +117,16 @@ def chat_page(
 def form_context(chain: Chain, owner: Owner | None, given: Mapping[str, str] | None = None) -> dict[str, Any]:
     """What the page of a chain shows that answers once; ``given`` is what was written into it."""
     examples = {**chain.prompt.example_input, **(given or {})}
+    account = account_url(chain, signed_in=owner is not None and owner.user_id is not None)
     return {
         "chain": chain,
         "fields": list(fields(chain.published, examples)),
-        "account_link": account_link(chain, reverse("openrouter_app:chain", args=[chain.slug])),
+        "account_link": account_link(account, reverse("openrouter_app:chain", args=[chain.slug])),
         "config": {
             "chain": chain.slug,
             "socket": get_settings().WEBSOCKET_PATH,
             "unfinished": None if owner is None else _unfinished(chain, owner),
-            "account": account_url(chain),
+            "account": account,
         },
     }
 

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from typing import Any
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode
 from uuid import UUID
 
-from django.conf import settings
 from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
-from django.shortcuts import render, resolve_url
-from django.urls import NoReverseMatch, Resolver404, get_script_prefix, resolve
+from django.shortcuts import render
 from django.utils.translation import gettext as _
 
 from ..identity import owner_of_request
 from ..models import DEFAULT_LABEL, Chain, Conversation
+from ..pages.account import sign_in_page
 from ..protocol import uuid_of
 from ..runs import Refused
 
@@ -86,13 +85,8 @@ def page(request: HttpRequest, name: str, context: dict[str, Any], status: int =
 
 def sign_in_url(request: HttpRequest) -> str | None:
     """Where to sign in and come back, None where the site has no page for it."""
-    try:
-        url = resolve_url(settings.LOGIN_URL)
-        if not urlsplit(url).netloc:
-            resolve("/" + url.removeprefix(get_script_prefix()))
-    except (NoReverseMatch, Resolver404):
-        return None
-    return f"{url}?{urlencode({'next': request.get_full_path()})}"
+    url = sign_in_page()
+    return None if url is None else f"{url}?{urlencode({'next': request.get_full_path()})}"
 
 
 def opens_after_sign_in(request: HttpRequest, slug: str) -> bool:
