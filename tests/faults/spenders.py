@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
+from uuid import uuid4
 
 import django
 
@@ -28,8 +29,12 @@ from django.db import connections, transaction
 from django.utils import timezone
 
 from openrouter_app import limits
-from openrouter_app.models import Budget, BudgetPeriod, Chain, Charge, Run
+from openrouter_app.engine.secret import Secret
+from openrouter_app.models import Budget, BudgetPeriod, Chain, Charge, Conversation, Owner, Run, UserKey
 from openrouter_app.refusals import Refused
+from openrouter_app.runs.conversing import NEW
+from openrouter_app.runs.leases import claim, end
+from openrouter_app.runs.starting import Prepared, Start, prepare
 from tests.factories import make_chain, make_user
 from tests.pots import USD, WORST, ask_of, let_in, make_pot, make_prices
 
@@ -45,6 +50,8 @@ def seed(pots: dict[str, str | None], payer: str = "site") -> None:
     group = Group.objects.create(name="spenders")
     chains = [make_chain(f"spend-{number}", model=MODEL, payer=payer) for number in range(CHAINS)]
     users = [make_user(f"spender-{number}") for number in range(USERS)]
+    for user in users[: USERS // 2]:
+        UserKey.objects.create(user=user, ciphertext=Secret("sk-or-v1-spender"), key_hash="0" * 64)
     users[0].groups.add(group)
     users[1].groups.add(group)
     targets: dict[str, list[dict[str, Any]]] = {
@@ -74,10 +81,7 @@ def churn(threads: int, rounds: int, seed: int) -> dict[str, int]:
         draw = random.Random(f"{seed} {number}")
         told: Counter[str] = Counter()
         for _ in range(rounds):
-            ask = ask_of(
-                draw.choice(chains), draw.choice(users), model=MODEL, has_user_key=draw.random() < 0.5
-            )
-            told[_one(ask, draw)] += 1
+            told[_one(draw.choice(chains), draw.choice(users), draw)] += 1
         return json.dumps(told)
 
     said = _at_once([lambda number=number: spend(number) for number in range(threads)])
@@ -88,42 +92,47 @@ def churn(threads: int, rounds: int, seed: int) -> dict[str, int]:
     return dict(told)
 
 
-def _one(ask: limits.Ask, draw: random.Random) -> str:
-    """One run, from its start to its end or its death; in a word."""
+def _one(chain: Chain, user: Any, draw: random.Random) -> str:
+    """One run as the app makes it, from its start to its end or its death; in a word."""
+    owner = Owner.of_user(user)
+    mine = list(Conversation.objects.for_owner(owner).filter(chain=chain).values_list("uuid", flat=True)[:3])
+    place = draw.choice([None, NEW, *mine])
+    start = Start(owner, chain=chain.slug, input={"text": "x" * 1_900}, conversation=place)
     try:
-        payer = let_in(ask)
+        made = prepare(start, uuid4(), "spender")
+        assert isinstance(made, Prepared)
+        fence = claim(made.run, "spender", fence=made.fence, lease=600, total=600)
     except Refused as refused:
         return refused.code
+    assert fence is not None
     cost = Decimal(0)
     for _ in range(draw.randrange(3)):
         cost += _cost(draw)
+        ask = ask_of(chain, user, run=made.run, model=MODEL)
         try:
-            limits.reserve_more(ask, payer, cost=cost)
+            limits.reserve_more(ask, made.payer, cost=cost)
         except Refused:
-            _end(ask, cost, "failed", draw)
+            _end(made, fence, cost, "failed", draw)
             return "failed"
     if draw.random() < 0.2:
         return "died"
     cost += _cost(draw)
-    _end(ask, cost, "done", draw)
+    _end(made, fence, cost, "done", draw)
     if draw.random() < 0.3:  # what it has cost exactly comes later, and is less
         exact = cost * USD("0.5")
         with transaction.atomic():
-            Run.objects.filter(uuid=ask.run).update(cost=exact)
-            limits.correct(ask.run, exact)
-    return payer
+            Run.objects.filter(uuid=made.run).update(cost=exact)
+            limits.correct(made.run, exact)
+    return made.payer
 
 
 def _cost(draw: random.Random) -> Decimal:
     return (WORST * SHARE * draw.randrange(1, 100) / 100).quantize(USD("1e-10"))
 
 
-def _end(ask: limits.Ask, cost: Decimal, status: str, draw: random.Random) -> None:
-    """As `openrouter_app.runs.leases.end` does: the row first, then the ledger."""
-    with transaction.atomic():
-        ended = {"status": status, "ended": timezone.now(), "lease_until": None, "cost": cost}
-        if Run.objects.filter(uuid=ask.run, status="running").update(**ended):
-            limits.settle(ask.run, cost, model=ask.model, estimated=draw.random() < 0.5)
+def _end(made: Prepared, fence: int, cost: Decimal, status: str, draw: random.Random) -> None:
+    fields = {"status": status, "ended": timezone.now(), "cost": cost, "model": MODEL, "parts": []}
+    end(made.pk, fence, "running", {**fields, "cost_estimated": draw.random() < 0.5})
 
 
 def reap() -> int:

@@ -36,7 +36,7 @@ LIMITED = {
     "own day": None,
 }
 
-TOLD = {"site", "user", "budget", "failed", "died"}
+TOLD = {"site", "user", "budget", "failed", "died", "busy"}
 PATIENCE = "OperationalError: database is locked"
 """What SQLite tells who has waited for 20 s while others were luckier; then it is as if he had died."""
 THREADS = {"sqlite": 3, "postgres": 5}
