@@ -8,11 +8,12 @@ from uuid import uuid4
 
 import pytest
 from asgiref.sync import sync_to_async
+from django.utils import timezone
 
 from openrouter_app import runs, tool_handlers
-from openrouter_app.engine.messages import HumanMessage, ImagePart, TextPart
-from openrouter_app.models import ModelCall, Owner, Run
-from openrouter_app.runs import Start, costs
+from openrouter_app.engine.messages import HumanMessage, ImagePart, ReplyFinished, TextPart, Usage
+from openrouter_app.models import CatalogueModel, ModelCall, Owner, Run
+from openrouter_app.runs import Start, costs, leases
 from openrouter_app.runs.events import StepStarted, Text
 from openrouter_app.runs.reaping import reap
 from openrouter_app.runs.rows import state_of_row
@@ -154,6 +155,22 @@ async def test_stopped_answer_costs_about_its_prompt_and_what_was_said(provider,
     await make(assert_sums_agree)()
 
 
+async def test_short_prompt_is_estimated_at_its_price_and_not_at_that_of_longer_ones(provider, owner):
+    await make(make_chain)()
+    await make(make_prices)()
+    longer = [{"min_prompt_tokens": 200_000, "prompt": "0.5", "completion": "0.5"}]
+    await CatalogueModel.objects.aupdate(overrides=longer)
+    gate = Gate()
+    provider.reply("x" * 400, gate)
+    run = await start(owner)
+    await said(run, "x")
+    await runs.stop(owner, run)
+    await follow_to_end(owner, run)
+    gate.open()
+    (call,) = await calls_of(run)
+    assert call.cost == call.prompt_tokens * USD("0.000001") + 100 * USD("0.000002")
+
+
 async def test_stopped_answer_of_a_model_without_a_price_has_no_cost_yet(provider, owner):
     await make(make_chain)()
     gate = Gate()
@@ -264,6 +281,33 @@ def test_run_whose_process_died_costs_about_what_its_log_has():
     assert run.cost_estimated
     assert call.ask_after is not None
     assert state_of_row(run)["usage"]["estimated"]
+
+
+def test_calls_of_a_fence_that_was_lost_are_not_stored():
+    run = make_run("running", chain=make_chain())
+    call = costs.Called(1, "a/b", generation_id="gen-1")
+    leases.write({}, [run.pk], calls={run.pk: (run.fence + 1, [call.row(run.pk)])})
+    assert not ModelCall.objects.exists()
+    leases.write({}, [run.pk], calls={run.pk: (run.fence, [call.row(run.pk)])})
+    call.finish_with(ReplyFinished("stop", "end", Usage(7, 3, USD("0.5")), "gen-1", "a/b-2025", "Acme"))
+    leases.write({}, [run.pk], calls={run.pk: (run.fence, [call.row(run.pk)])})
+    stored = ModelCall.objects.get()
+    assert (stored.native_finish, stored.prompt_tokens, stored.cost) == ("end", 7, USD("0.5"))
+
+
+def test_death_after_a_step_has_ended_changes_nothing_of_that_step():
+    make_prices()
+    run = make_run("running", chain=make_chain())
+    Run.objects.filter(pk=run.pk).update(lease_until=None)
+    now = timezone.now()
+    for number, told in ((1, {"cost": "0.5", "settled_at": now, "finish": "stop"}), (2, {"cost": None})):
+        about = {"generation_id": f"gen-{number}", "requested": "a/b", "ended": now, "ask_after": now}
+        ModelCall.objects.create(run=run, number=number, **about, **told)
+    make_log(run, [StepStarted(0, model="a/b"), Text(1, "x" * 400)])
+    assert reap() == [run.uuid]
+    run.refresh_from_db()
+    assert [call.cost for call in run.model_calls.order_by("number")] == [USD("0.5"), None]
+    assert (run.cost, run.cost_estimated) == (USD("0.5"), True)
 
 
 def test_run_that_nobody_took_up_gives_back_what_was_reserved():

@@ -220,7 +220,10 @@ def prices_of(calls: Iterable[Called]) -> dict[int, catalogue.Price]:
 
 def price_of(call: Called | ModelCall) -> catalogue.Price | None:
     """What the model costs that has answered, or that was asked."""
-    return catalogue.price_of(call.model or call.requested)
+    known = call.prompt_tokens
+    if known is None and isinstance(call, Called):
+        known = tokens_in(call.prompt_bytes)
+    return catalogue.price_of(call.model or call.requested, prompt_tokens=known)
 
 
 def close_open(run: int, said: int) -> Totals:
@@ -230,10 +233,10 @@ def close_open(run: int, said: int) -> Totals:
     calls = list(ModelCall.objects.filter(run_id=run).order_by("number"))
     now = timezone.now()
     for call in calls:
-        if call.settled_at is None and call.ask_after is None and not call.finish:
+        if call.ended is None:
             call.completion_tokens = tokens_in(said) if call is calls[-1] else 0
             if (price := price_of(call)) is not None:
                 call.cost = cost_of(call, price)
-            call.ended, call.ask_after = call.ended or now, first_ask(call.generation_id)
+            call.ended, call.ask_after = now, first_ask(call.generation_id)
             call.save(update_fields=["completion_tokens", "cost", "ended", "ask_after"])
     return Totals.of(calls)
