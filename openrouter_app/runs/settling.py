@@ -21,6 +21,7 @@ from .. import keys, limits
 from ..conf import get_settings
 from ..database import in_database_thread
 from ..engine.accounts import get_generation
+from ..engine.chunks import MAX_COST
 from ..engine.errors import KeyRejectedError, OpenRouterError
 from ..engine.secret import Secret
 from ..models import ModelCall, Run
@@ -153,7 +154,7 @@ def _dollars(value: Any) -> Decimal | None:
         cost = Decimal(str(value))
     except InvalidOperation:
         return None
-    return money(cost) if cost.is_finite() and cost >= 0 else None
+    return money(cost) if cost.is_finite() and 0 <= cost < MAX_COST else None
 
 
 def _count(said: Mapping[str, Any], name: str, other: str, otherwise: int | None) -> int | None:
