@@ -30,7 +30,7 @@ FINAL = frozenset({"done", "stopped", "failed", "interrupted"})
 LAST_EVENTS = frozenset({"finished", "stopped", "failed", "interrupted"})
 NEVER_AGAIN = frozenset({4401})
 SHORTEST_DELAY, LONGEST_DELAY = 0.0125, 0.75
-PATIENCE = 8.0
+PATIENCE = 30.0
 """Seconds after which what a page waits for is not coming, however busy the machine."""
 COOKIE = "openrouter_demo_session"
 
@@ -225,7 +225,11 @@ class Page:
         except TimeoutError:
             now = time.monotonic()
             last = [f"{entry.at - now:8.3f} {entry.what:6} {entry.frame!r:.200}" for entry in self.history]
-            raise AssertionError("\n".join([f"{self.name} waited in vain:", *last[-15:]])) from None
+            shown = [
+                f"{run} {view.state.get('status')} {view.state.get('error', '')}"
+                for run, view in self.views.items()
+            ]
+            raise AssertionError("\n".join([f"{self.name} waited in vain:", *shown, *last[-15:]])) from None
 
     # Its life
 
