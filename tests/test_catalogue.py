@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 from django.utils import timezone
@@ -103,3 +105,13 @@ def test_all_are_found_in_one_query(django_assert_num_queries):
 def test_reasoning_costs_no_less_than_the_rest_of_an_answer():
     make_model("a/b", reasoning_price=Decimal(0))
     assert catalogue.price_of("a/b").reasoning == Decimal("0.000002")
+
+
+def test_the_example_of_the_docs_gives_a_price():
+    text = (Path(__file__).parents[1] / "docs" / "choose-a-model.md").read_text()
+    (example,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    make_model("openai/gpt-4o", reasoning_price=Decimal("0.000003"))
+    make_model("openai/gpt-4o-mini", prompt_price=Decimal("0.000004"))
+    names = {}
+    exec(example, names)
+    assert names["most"] == 500 * Decimal("0.000004") + 1000 * Decimal("0.000003")
