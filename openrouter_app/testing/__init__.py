@@ -26,7 +26,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .documented import DOCUMENTED_ERRORS
-    from .fake import DEFAULT_MODELS, FakeOpenRouter
+    from .fake import FakeOpenRouter
+    from .models_listed import DEFAULT_MODELS
     from .recorded import RecordedRequest
     from .scripts import (
         Comment,
@@ -74,7 +75,7 @@ __all__ = [
     "sse",
 ]
 
-_HOMES = ("scripts", "recorded", "documented", "simulation", "fake", "serving")
+_HOMES = ("scripts", "recorded", "documented", "simulation", "fake", "models_listed", "serving")
 
 
 def __getattr__(name: str) -> object:
