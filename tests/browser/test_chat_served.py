@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, WebSocketRoute, expect
@@ -65,8 +66,16 @@ def visitor(browser: Browser, demo: str) -> Iterator[BrowserContext]:
 
 
 @pytest.fixture
-def page(visitor: BrowserContext) -> Page:
-    return opened(visitor)
+def page(visitor: BrowserContext) -> Iterator[Page]:
+    """The chat's page. Where a test leaves it, a reload must find what stands there."""
+    page = opened(visitor)
+    yield page
+    if page.locator(".openrouter-message").count():
+        expect(page.locator(".openrouter-reply.is-live")).to_have_count(0, timeout=LIMIT)
+        left = read(page)
+        page.reload()
+        expect(page.locator(".openrouter-reply")).to_have_count(left.replies)
+        until(page, lambda: read(page) == left)
 
 
 def opened(visitor: BrowserContext, path: str = "/chains/chat/") -> Page:
@@ -93,6 +102,23 @@ def shown(page: Page) -> str:
     """All that stands in the thread, without what comes and goes."""
     parts = page.locator(".openrouter-question__text, .openrouter-parts")
     return "\n".join(re.sub(r"\s+", " ", words).strip() for words in parts.all_text_contents())
+
+
+class Read(NamedTuple):
+    """All that somebody reads in the thread who unfolds everything."""
+
+    replies: int
+    messages: list[str]
+    cards: list[str]
+
+
+def read(page: Page) -> Read:
+    page.evaluate("document.querySelectorAll('details').forEach((fold) => { fold.open = true; })")
+    texts = [
+        [re.sub(r"\s+", " ", words).strip() for words in page.locator(selector).all_inner_texts()]
+        for selector in (".openrouter-message", ".openrouter-card")
+    ]
+    return Read(page.locator(".openrouter-reply").count(), *texts)
 
 
 def until(page: Page, happened: Callable[[], object]) -> None:
