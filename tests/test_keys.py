@@ -318,7 +318,7 @@ def test_staff_see_whose_key_it_is_and_what_is_left(admin_client):
     row = connect(make_user("ada"))
     for address in (LIST, page(row)):
         text = admin_client.get(address).content.decode()
-        for said in ("Example", "ada", "Signed in at OpenRouter"):
+        for said in ("Example", "ada", "Signed in at OpenRouter", "$4.00 of $5.00 a month"):
             assert said in text, said
     assert row.key_hash[:8] in text
 

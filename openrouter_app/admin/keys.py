@@ -13,6 +13,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
 from ..models import UserKey
+from ..pages.account import Key
 from .display import STYLESHEET
 
 if TYPE_CHECKING:
@@ -20,30 +21,29 @@ if TYPE_CHECKING:
 else:
     _UserKeyAdmin = admin.ModelAdmin
 
-SHOWN = 8
-"""Characters of a key's hash: enough to tell two apart, too few to be looked up with."""
-
 
 @admin.register(UserKey)
 class UserKeyAdmin(_UserKeyAdmin):
     """A user's key, without the key. To delete it is to disconnect the account."""
 
-    list_display = ["shown_label", "user", "origin", "remaining", "limit", "expires", "checked_at"]
-    list_filter = ["origin", "created", "expires"]
+    list_display = ["shown_label", "user", "origin", "left", "checked_at"]
+    list_filter = ["origin", "created"]
     list_select_related = ["user"]
     show_full_result_count = False
-    fields = (
-        "shown_label",
-        "user",
-        "origin",
-        "fingerprint",
-        "usage",
-        "remaining",
-        "limit",
-        "limit_reset",
-        "expires",
-        "checked_at",
-        "created",
+    fieldsets = (
+        (
+            None,
+            {
+                "description": _(
+                    "To delete it is to disconnect the account here. At OpenRouter the key is good until its "
+                    "user deletes it there."
+                ),
+                "fields": (
+                    *("shown_label", "user", "origin", "fingerprint", "left", "spent"),
+                    *("expires", "checked_at", "created"),
+                ),
+            },
+        ),
     )
 
     class Media:
@@ -65,7 +65,17 @@ class UserKeyAdmin(_UserKeyAdmin):
     @admin.display(description=_("fingerprint"))
     def fingerprint(self, row: UserKey) -> SafeString:
         """The beginning of the key's hash, as the user's own page shows it."""
-        return format_html("<code>{}…</code>", row.key_hash[:SHOWN])
+        return format_html("<code>{}…</code>", Key.of(row).fingerprint)
+
+    @admin.display(description=_("left"), ordering="remaining", empty_value="-")
+    def left(self, row: UserKey) -> str | None:
+        """What was left when OpenRouter was last asked, and of how much."""
+        return Key.of(row).left or None
+
+    @admin.display(description=_("spent"), empty_value="-")
+    def spent(self, row: UserKey) -> str | None:
+        """What the key has cost its user, here and elsewhere."""
+        return Key.of(row).spent or None
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         """Users connect their accounts themselves."""
