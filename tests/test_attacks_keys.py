@@ -181,6 +181,9 @@ ASKED = {
     "generation": lambda: get_generation("gen-1", KEY),
     "models": list_models,
     "chat": lambda: ChatOpenRouter(model="a/b", api_key=KEY, retries=0).ainvoke("hi"),
+    "chat in a thread": lambda: asyncio.to_thread(
+        ChatOpenRouter(model="a/b", api_key=KEY, retries=0).invoke, "hi"
+    ),
 }
 
 
@@ -633,8 +636,6 @@ async def test_A29_a_certificate_that_nobody_vouches_for_is_refused_before_the_k
     client._tls.cache_clear()
     with pytest.raises(ConnectError) as caught:
         await ASKED[what]()
-    with pytest.raises(ConnectError):
-        await asyncio.to_thread(ChatOpenRouter(model="a/b", api_key=KEY, retries=0).invoke, "hi")
     assert not any(seen)
     assert hits(told(caught.value)) == []
 
@@ -663,6 +664,5 @@ async def test_A29_proxies_of_the_environment_are_not_used(
         monkeypatch.delenv("no_proxy", raising=False)
         settings.OPENROUTER = at(openrouter.base_url)
         await ASKED[what]()
-        await asyncio.to_thread(ChatOpenRouter(model="a/b", api_key=KEY).invoke, "hi")
         assert proxy.requests == []
-    assert len(openrouter.requests) == 2
+    assert len(openrouter.requests) == 1
