@@ -6,14 +6,16 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 
 from . import var
 from .console import give_up
 
 
 def prepare_site() -> None:
-    """Check the settings, migrate, seed."""
+    """Check the settings, migrate, seed; with the fake's models, where that is what answers."""
     import django
+    from django.conf import settings
     from django.core.checks import run_checks
     from django.core.management import call_command
 
@@ -22,6 +24,16 @@ def prepare_site() -> None:
         give_up("\n".join(serious))
     call_command("migrate", verbosity=0)
     call_command("seed_demo")
+    if settings.DEMO_PROVIDER == "fake":
+        _list_models()
+
+
+def _list_models() -> None:
+    """The catalogue is no reason not to start: what is missing can be fetched in the admin."""
+    from openrouter_app import OpenRouterError, catalogue
+
+    with suppress(OpenRouterError):
+        catalogue.sync()
 
 
 def login() -> str:

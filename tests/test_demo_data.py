@@ -7,10 +7,12 @@ import re
 import select
 import signal
 import socket
+import sqlite3
 import stat
 import subprocess
 import sys
 import time
+from contextlib import closing
 from io import StringIO
 from pathlib import Path
 
@@ -21,6 +23,7 @@ from django.http import HttpResponse
 
 from openrouter_app.engine.client import httpx
 from openrouter_app.models import Chain, ChainVersion, PromptRow, PromptTemplate, ToolSpec
+from openrouter_app.testing import DEFAULT_MODELS
 from project import demo_data, demo_orders, hosts, providers
 from project.csp import POLICY, ContentSecurityPolicyMiddleware
 from project.demo_data import EXAMPLES
@@ -343,6 +346,9 @@ def test_demo_serves_with_the_fake_and_ends_all_it_started(tmp_path, signum):
             assert static
             for path in static:
                 assert httpx.get(site + path[1:], trust_env=False).status_code == 200, path
+            with closing(sqlite3.connect(tmp_path / "demo.sqlite3")) as database:
+                models = database.execute("SELECT count(*) FROM openrouter_app_cataloguemodel").fetchone()
+            assert models == (len(DEFAULT_MODELS),)
             children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
             started = [int(pid) for pid in children.read_text().split()] if children.exists() else []
         finally:
