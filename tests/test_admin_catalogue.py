@@ -87,6 +87,14 @@ def test_the_button_fetches_the_list_and_says_what_has_changed(site, admin_clien
     assert messages(response) == ["1 model is new. 1 model has changed. 1 model is not listed any more."]
 
 
+@pytest.mark.django_db(transaction=True)
+async def test_the_button_works_on_an_event_loop_too(provider, admin_user, async_client):
+    await async_client.aforce_login(admin_user)
+    response = await async_client.post(reverse(SYNC))
+    assert response.status_code == 302
+    assert await CatalogueModel.objects.acount() == len(DEFAULT_MODELS)
+
+
 def test_a_list_that_cannot_be_had_is_told(site, admin_client):
     site.route("GET", "/models", {"error": {"message": "down", "code": 500}}, status=500)
     response = admin_client.post(reverse(SYNC), follow=True)
