@@ -30,7 +30,8 @@ from openrouter_app.engine.accounts import KeyInfo
 from openrouter_app.engine.secret import Secret
 from openrouter_app.models import SignIn, UserKey
 from tests.connecting import browser_of as client_of
-from tests.connecting import consent, go_to_openrouter
+from tests.connecting import consent, go_to_openrouter, key_at
+from tests.talking import make_chat
 
 from .accessible import problems as found_by_axe
 from .visitors import shoot
@@ -303,4 +304,39 @@ def test_pasted_key_is_kept_and_a_key_that_cannot_be_opened_is_said(
     expect(page.get_by_role("alert")).to_contain_text("cannot open this key")
     assert found_by_axe(page) == []
     shoot(page, "account-unusable")
+    context.close()
+
+
+def test_revoked_key_is_connected_anew_at_the_moment_it_is_needed(
+    browser: Browser, site: str, settings: Any, openrouter: Any
+) -> None:
+    make_chat(payer="user")
+    context = browser_of(browser, site, settings)
+    page = at_consent(context)
+    page.get_by_role("button", name="Authorize").click()
+    expect(page.get_by_role("status")).to_have_text("Connected.")
+    openrouter.revoke(key_at(openrouter))
+    without_script = browser.new_context(base_url=site, java_script_enabled=False)
+    without_script.add_cookies(context.cookies())  # type: ignore[arg-type]
+    page = without_script.new_page()
+    page.set_default_timeout(LIMIT)
+
+    def send(words: str) -> None:
+        page.get_by_role("textbox", name="Message", exact=True).fill(words)
+        page.get_by_role("button", name="Send").click()
+
+    page.goto("/chains/chat/")
+    send("Hello")
+    expect(page.locator("[data-status=failed]")).to_be_visible()
+    assert not UserKey.objects.exists()
+    page.get_by_role("link", name=CONNECT).click()
+    page.get_by_role("button", name=CONNECT).click()
+    page.get_by_role("button", name="Authorize").click()
+    page.wait_for_url("**/conversations/*/")  # where it was needed
+    openrouter.reply("Here I am.")
+    send("Again")
+    expect(page.get_by_text("Here I am.")).to_be_visible()
+    asked = [each for each in openrouter.requests if each.path.endswith("/chat/completions")]
+    assert asked[-1].api_key == key_at(openrouter)
+    without_script.close()
     context.close()
