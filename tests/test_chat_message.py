@@ -90,6 +90,22 @@ def test_each_call_says_how_far_it_came(ada):
     ]
 
 
+@pytest.mark.parametrize(
+    ("fields", "summary"),
+    [
+        ({"ms": 2_340}, "Thought for 2.3 s"),
+        ({"ms": 61_000}, "Thought for 61 s"),
+        ({"ms": 0}, "Thoughts"),
+        ({"ms": "long"}, "Thoughts"),
+        ({}, "Thoughts"),
+    ],
+)
+def test_thoughts_are_folded_and_say_how_long_they_took(ada, fields, summary):
+    html = page_of(answered(ada, {"type": "reasoning", "text": "Hm.", **fields}), ada)
+    assert f"<summary>{summary}</summary>" in html
+    assert words(html.split("<details", 1)[1].split("</details>", 1)[0]).endswith(f"{summary} Hm.")
+
+
 def test_nested_values_are_json_that_people_can_read(ada):
     nested = {"to": {"street": "Größe", "floors": [1, 2]}, "gift": False, "note": "two\nlines"}
     html = page_of(answered(ada, call("done", arguments=nested, output=[])), ada)

@@ -76,6 +76,12 @@ def sentence(error: Any) -> str:
     return json_text(error if said is None else said)
 
 
+def thought(part: Any) -> str:
+    """What stands over the thoughts of a model: how long they took, where that is known."""
+    ms = part.get("ms")
+    return _("Thought for {seconds}").replace("{seconds}", _seconds(ms)) if _is_count(ms) else _("Thoughts")
+
+
 def left_out(state: Any) -> str:
     """What is said where the model was not given all that was said before; "" where it was."""
     count = state.get("left_out")
@@ -118,8 +124,7 @@ def _facts(state: Any) -> Iterator[tuple[str, str, str]]:
         if state.get("payer") == "user":
             yield "payer", _("Paid by"), _("your OpenRouter account")
     if _is_count(ms := usage.get("ms")):
-        seconds = _shortest(round(Decimal(ms) / 1000, 1 if ms < 10_000 else 0))
-        yield "time", _("Time"), _("{seconds} s").replace("{seconds}", seconds)
+        yield "time", _("Time"), _seconds(ms)
     if _is_count(version):
         yield "version", _("Version of the chain"), _("version {version}").replace("{version}", str(version))
 
@@ -133,6 +138,12 @@ def _dollars(cost: Any) -> str:
     if amount is None or not amount.is_finite():
         return ""
     return _("${amount}").replace("{amount}", _shortest(Decimal(f"{amount:.2e}")))
+
+
+def _seconds(ms: int) -> str:
+    """No more exact than it says something."""
+    seconds = _shortest(round(Decimal(ms) / 1000, 1 if ms < 10_000 else 0))
+    return _("{seconds} s").replace("{seconds}", seconds)
 
 
 def _shortest(number: Decimal) -> str:
