@@ -12,6 +12,7 @@ import json
 import random
 import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable
 from decimal import Decimal
@@ -30,6 +31,8 @@ from django.utils import timezone
 
 from openrouter_app import limits
 from openrouter_app.engine.secret import Secret
+from openrouter_app.limits import ledger
+from openrouter_app.limits.pots import periods_now
 from openrouter_app.models import Budget, BudgetPeriod, Chain, Charge, Conversation, Owner, Run, UserKey
 from openrouter_app.refusals import Refused
 from openrouter_app.runs.conversing import NEW
@@ -66,7 +69,18 @@ def seed(pots: dict[str, str | None], payer: str = "site") -> None:
 
 
 def race(threads: int, model: str = MODEL) -> dict[str, int]:
-    """So many at once; what each was told."""
+    """So many at once; what each was told. Each takes its time between reading what is left and taking it:
+    threads of one process would hardly meet there by themselves.
+    """
+    left_in = ledger.left_in
+
+    def dawdling(period: BudgetPeriod) -> Decimal | None:
+        time.sleep(0.02)
+        return left_in(period)
+
+    ledger.left_in = dawdling
+    # Whoever makes the periods of a day holds the others off: here they are there, as they mostly are.
+    periods_now(Budget.objects.filter(scope="site"), None)
     chains, users = _chains(), _users()
     asked = [(chains[number % CHAINS], [None, *users][number % (USERS + 1)]) for number in range(threads)]
     asks = [ask_of(chain, user, model=model) for chain, user in asked]
