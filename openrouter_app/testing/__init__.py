@@ -11,8 +11,8 @@ Answers are queued, first in, first out. The verbs: `reply`, `call` (a tool call
 `error` (a refusal, by status or by a name of `DOCUMENTED_ERRORS`), `fail` (an error in mid-stream), `cut`
 (the connection is closed), `truncate` (an end without an end), `stall` (silence), `raw` and `events`
 (bytes and events as they are), `queue` (values, or functions of the request), `route` (other addresses).
-Afterwards: `requests`, `closed_early`, `active`, `unused`. It plays people's accounts, too: the page that asks
-for consent, keys and what they have spent (`accounts`, `revoke`).
+Afterwards: `requests`, `closed_early`, `active`, `unused`. It plays people's accounts, too: the page that
+asks for consent, keys and what they have spent (`accounts`, `revoke`).
 
 Where no fixture helps, `serve` does, anywhere::
 
