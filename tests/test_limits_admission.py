@@ -265,3 +265,10 @@ def test_amounts_are_written_as_the_reader_writes_them(chain):
     make_pot(limit="0.001")
     with translation.override("de"):
         assert "0,001" in refusal_of(ask_of(chain)).message
+
+
+def test_time_that_ends_with_a_full_stop_needs_no_other(chain, settings):
+    settings.TIME_ZONE = "UTC"
+    make_pot(limit="0.001")
+    with timezone.override("Asia/Tokyo"):
+        assert refusal_of(ask_of(chain)).message.endswith(", 9 a.m.")

@@ -157,7 +157,7 @@ def _amount(amount: Decimal) -> str:
 class ChargeAdmin(_ChargeAdmin):
     """The ledger, to look at: what each run has reserved or cost in each of its pots."""
 
-    list_display = ["created", "pot", "starts", "run_link", "chain_slug", "model", "who", "held", "cost"]
+    list_display = ["created", "run_link", "held", "cost", "pot", "starts", "chain_slug", "model", "who"]
     list_display_links = None
     list_filter = ["period__budget__scope", "period__budget__period", "estimated", "created"]
     list_select_related = [

@@ -107,7 +107,8 @@ def _refused(short: Short, ask: Ask) -> Refused:
     if ask.chain.payer == Payer.SITE_THEN_USER and not ask.has_user_key and not ask.owner.is_system:
         said.append(_("With an OpenRouter account of your own you can go on at once."))
         details["connect"] = True
-    return Refused("budget", " ".join(said) % named, details)
+    # A time may end with a full stop: "11 p.m."
+    return Refused("budget", (" ".join(said) % named).replace("..", "."), details)
 
 
 def dollars(amount: Decimal, rounding: str) -> str:
