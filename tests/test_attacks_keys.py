@@ -268,7 +268,8 @@ FAULTS = (
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("way", ["callback", "paste"])
 def test_A13_no_debug_page_shows_a_key_wherever_connecting_fails(openrouter, settings, monkeypatch, way):
-    settings.OPENROUTER = at(openrouter.base_url, ALLOW_PASTED_KEYS=True)
+    own = ["CANARY" + "x" * 40]
+    settings.OPENROUTER = at(openrouter.base_url, ALLOW_PASTED_KEYS=True, ENCRYPTION_KEYS=own)
     settings.DEBUG = True
     monkeypatch.setattr(openrouter.accounts, "issue", lambda code: CANARY)
     openrouter.route("GET", "/key", {"data": {"label": "x"}})
