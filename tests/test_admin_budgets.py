@@ -184,7 +184,7 @@ def test_ledger_is_shown_and_never_changed(admin_client, chain):
     said = page(admin_client, LEDGER)
     run = Run.objects.get()
     assert reverse("admin:openrouter_app_run_change", args=[run.pk]) in said
-    for text in ("≈ $0.0012", "a/b-2026", "ada", "echo", str(gone.run)[:8]):
+    for text in ("≈\N{NO-BREAK SPACE}$0.0012", "a/b-2026", "ada", "echo", str(gone.run)[:8]):
         assert text in said
     charge = Charge.objects.first()
     for name in ("change", "delete"):

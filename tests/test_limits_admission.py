@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from uuid import uuid4
 
 import pytest
 from django.utils import timezone, translation
@@ -10,6 +11,7 @@ from django.utils import timezone, translation
 from openrouter_app import limits
 from openrouter_app.models import Chain, Charge, KillSwitch, Owner, Run
 from openrouter_app.refusals import Refused
+from openrouter_app.runs.starting import Start, prepare
 from tests.factories import make_chain, make_user
 from tests.pots import USD, WORST, ask_of, let_in, make_pot, make_prices, refusal_of, sums
 
@@ -272,3 +274,14 @@ def test_time_that_ends_with_a_full_stop_needs_no_other(chain, settings):
     make_pot(limit="0.001")
     with timezone.override("Asia/Tokyo"):
         assert refusal_of(ask_of(chain)).message.endswith(", 9 a.m.")
+
+
+def test_start_that_is_made_again_because_its_answer_was_lost_is_the_same_run(chain):
+    make_pot(limit=str(WORST))
+    start = Start(Owner.of_visitor(uuid4()), chain="echo", input={"text": "x" * 1_000})
+    run = uuid4()
+    made = [prepare(start, run) for _ in range(2)]
+    assert [again.run for again in made] == [run, run]
+    assert Run.objects.count() == 1
+    with pytest.raises(Refused):
+        prepare(start, uuid4())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import date
-from decimal import ROUND_HALF_EVEN, Decimal
+from decimal import ROUND_FLOOR, ROUND_HALF_EVEN, Decimal
 from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin
@@ -135,7 +135,7 @@ class BudgetAdmin(_BudgetAdmin):
             return gettext("each by himself")
         left = budget.limit - budget.spent_sum - budget.reserved_sum
         if left > 0:
-            return _amount(left)
+            return f"${dollars(left, ROUND_FLOOR)}"
         return format_html(
             '<strong class="openrouter-nothing-left">{}</strong>', _amount(max(left, Decimal(0)))
         )
@@ -218,7 +218,9 @@ class ChargeAdmin(_ChargeAdmin):
         """What it has cost, about where that is an estimate."""
         if charge.settled is None:
             return "-"
-        return f"≈ {_amount(charge.settled)}" if charge.estimated else _amount(charge.settled)
+        return (
+            f"≈\N{NO-BREAK SPACE}{_amount(charge.settled)}" if charge.estimated else _amount(charge.settled)
+        )
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         """Nobody: runs write it."""

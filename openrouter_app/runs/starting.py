@@ -118,8 +118,9 @@ def prepare(start: Start, run: UUID, process: str = "") -> Prepared | UUID:
     try:
         with transaction.atomic():
             row = _made(start, run, process, chain, version, label, options, user)
-    except IntegrityError:
-        # The same start came twice at once, or was made before its connection was lost.
+    except (IntegrityError, Refused):
+        # The same start came twice at once, or was made before its connection was lost: the room that there
+        # was, it has taken itself.
         if (earlier := _earlier(start)) or Run.objects.filter(uuid=run).exists():
             return _ours(earlier or run, run)
         raise
