@@ -230,3 +230,25 @@ def test_command_settles_what_is_due(openrouter, settings):
     call_command("openrouter_settle", stdout=out)
     assert out.getvalue() == "1 cost settled, 0 reservations of ended runs released.\n"
     assert ModelCall.objects.get().cost == USD("0.25")
+
+
+async def test_server_gives_back_what_a_run_that_is_gone_had_reserved(provider, settings):
+    settings.OPENROUTER = {**settings.OPENROUTER, "REAP_INTERVAL": 0.05}
+    await make(make_prices)()
+    pot = await make(make_pot)("site", "10")
+    chain = await make(make_chain)()
+    owner = Owner.of_visitor(uuid4())
+    run, _new = await runs.queue(Start(owner, chain=chain.slug, input={"text": "hi"}))
+    assert (await pot.periods.aget()).reserved > 0
+    await Run.objects.filter(uuid=run).adelete()
+    tending = asyncio.create_task(reap_for_ever())
+    try:
+        for _ in range(200):
+            if not (await pot.periods.aget()).reserved:
+                break
+            await asyncio.sleep(0.05)
+    finally:
+        tending.cancel()
+        await asyncio.wait([tending])
+    assert (await pot.periods.aget()).reserved == 0
+    await make(assert_sums_agree)()

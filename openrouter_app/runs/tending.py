@@ -23,7 +23,7 @@ async def reap_for_ever() -> None:
     settling: asyncio.Task[None] | None = None
     try:
         while True:
-            for look in (_reap, _expire, _take_up_woken, _release):
+            for look in (_reap, _expire, _take_up_woken):
                 try:
                     await look()
                 except Exception:
@@ -38,16 +38,16 @@ async def reap_for_ever() -> None:
 
 
 async def _reap() -> None:
-    await in_database_thread(reap)()
+    await in_database_thread(_reaped)()
+
+
+def _reaped() -> None:
+    reap()
+    limits.release_orphans()  # a belt: whoever ends a run gives back what it had reserved
 
 
 async def _expire() -> None:
     await in_database_thread(expire)()
-
-
-async def _release() -> None:
-    """What ended runs have left reserved: a belt, since their ends settle it."""
-    await in_database_thread(limits.release_orphans)()
 
 
 async def _settle() -> None:
