@@ -85,6 +85,7 @@ class Reader:
 
     def __init__(self, browser: Browser, address: str, protected: bool, **options: Any) -> None:
         self.context = browser.new_context(base_url=address, bypass_csp=not protected, **options)
+        self.protected = protected
         self.host = urlsplit(address).netloc
         self.ran: list[str] = []
         self.elsewhere: list[str] = []

@@ -142,9 +142,8 @@ def test_a21_a22_lists_titles_and_models(reader: Reader, site: Site) -> None:
 
 
 def test_a21_a22_the_pages_without_a_script(browser: Browser, reader: Reader, site: Site) -> None:
-    quiet = Reader(
-        browser, site.address, True, java_script_enabled=False, storage_state=reader.context.storage_state()
-    )
+    cookies = reader.context.storage_state()
+    quiet = Reader(browser, site.address, reader.protected, java_script_enabled=False, storage_state=cookies)
     page = quiet.tab()
     for path in [site.places["conversation"], *site.places["chains"], "/conversations/"]:
         page.goto(path)

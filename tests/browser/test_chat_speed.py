@@ -34,6 +34,8 @@ WATCH = """() => {
 WORDS = 20_000
 KINDS = ["FunctionCall", "UpdateLayoutTree", "Layout", "PrePaint", "Paint"]
 """What a frame is made of, as Chromium's trace calls it."""
+LITTLE = 40
+"""Milliseconds that a task may wait for the processor, so that it is the page's fault if it takes 50."""
 TRIES = 2
 """As many are made where the machine is busy."""
 A_FRAME = 60
@@ -57,16 +59,16 @@ def sections() -> Any:
 
 @pytest.mark.parametrize("html", [True, False], ids=["blocks", "text"])
 def test_a_long_answer_streams_without_a_long_task(talk: Talk, html: bool) -> None:
-    """The longest script, layout and painting together take no 50 ms; the end costs what the beginning did.
+    """The longest script, layout and painting together take no 30 ms; the end costs what the beginning did.
 
     By the clock of the page's thread, which stands while others have the processor. The page's own observers
     know only the one that goes on: they see no frame with more than 50 ms of script in a try in which the
-    thread had what it asked for.
+    thread got what it asked for.
     """
     for _ in range(TRIES):
         page = talk.open()
         work, undisturbed = stream(talk, html)
-        assert sum(max(work[kind]) for kind in KINDS) < 50, {kind: max(work[kind]) for kind in KINDS}
+        assert sum(max(work[kind]) for kind in KINDS) < 30, {kind: max(work[kind]) for kind in KINDS}
         layouts = work["Layout"]
         quarter = len(layouts) // 4
         assert sum(layouts[-quarter:]) < 3 * sum(layouts[quarter : 2 * quarter])
@@ -97,7 +99,7 @@ def stream(talk: Talk, html: bool) -> tuple[dict[str, list[float]], bool]:
     """The whole answer, `A_FRAME` words a frame, watched; the reader is at its end.
 
     Answers what the page's thread did, by its kind: milliseconds that it had the processor, in their order;
-    and whether it had it whenever it had something to do.
+    and whether it got it soon whenever it had something to do.
     """
     page = talk.page
     browser = page.context.browser
@@ -141,7 +143,7 @@ def work_in(trace: bytes) -> tuple[dict[str, list[float]], bool]:
             work[event["name"]].append(event["tdur"] / 1_000)
             if event["name"] == "ThreadControllerImpl::RunTask":
                 waited = max(waited, (event["dur"] - event["tdur"]) / 1_000)
-    return work, waited < 10
+    return work, waited < LITTLE
 
 
 def test_a_thousand_deltas_touch_the_page_once_a_frame(talk: Talk) -> None:
