@@ -454,3 +454,18 @@ def test_whatever_a_server_says_that_its_answers_cost_runs_can_end(chain):
         let_in(ask)
         limits.settle(ask.run, USD("99999999"))
     assert sums(site) == [(USD("299999997"), 0)]
+
+
+@pytest.mark.parametrize("limit", ["1000000", "99999999.99"])
+@pytest.mark.parametrize("size", [1, 3, 5, 11])
+def test_runs_can_end_whatever_the_last_places_of_a_huge_budget_become(chain, limit, size):
+    make_prices("odd/price", prompt_price=USD("0.0000001234"))
+    site = make_pot(limit=limit)
+    priced, unknown = ask_of(chain, model="odd/price", prompt_bytes=size), ask_of(chain, model="not/listed")
+    for ask in (priced, unknown):
+        let_in(ask)
+    for ask in (unknown, priced):
+        limits.settle(ask.run, USD("0.001"))
+    [(spent, reserved)] = sums(site)
+    assert spent == USD("0.002")
+    assert 0 <= reserved < USD("0.000001")

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 from decimal import ROUND_HALF_EVEN, Decimal
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -23,6 +24,7 @@ from .pots import budgets_for, is_ledger, locked, periods_now
 from .worst_case import SMALLEST, Ask, worst_case
 
 NOTHING = Decimal(0)
+WRITTEN = ("reserved", "settled", "estimated", "model")
 MOST_ORPHANS = 100
 """Runs that one look answers."""
 
@@ -45,15 +47,15 @@ def limit_of(budget: Budget) -> Decimal | None:
     return None if budget.scope == Budget.Scope.OWN else budget.limit
 
 
-def reserve(ask: Ask, payer: str, earlier: Iterable[Budget] = ()) -> Short | None:
+def reserve(ask: Ask, payer: str, earlier: Iterable[Budget] | None = None) -> Short | None:
     """Reserve the worst case in all pots of a run, or in none: then answers where it is short. In the
     caller's transaction.
 
     Where no pot has a limit nothing is reserved. Where one has, but nobody knows what the answer may cost,
     it is all that is left there: one such run at a time. What costs nothing always fits. ``earlier`` are
-    pots that the run is in already: it stays in them.
+    pots that the run is in already, where it is not new: it stays in them.
     """
-    budgets = {budget.pk: budget for budget in (*earlier, *budgets_for(payer, ask.chain, ask.user))}
+    budgets = {budget.pk: budget for budget in (*(earlier or ()), *budgets_for(payer, ask.chain, ask.user))}
     limited = any(limit_of(budget) is not None for budget in budgets.values())
     worst = worst_case(ask) if limited else NOTHING
     pks = periods_now(budgets.values(), ask.user)
@@ -69,22 +71,29 @@ def reserve(ask: Ask, payer: str, earlier: Iterable[Budget] = ()) -> Short | Non
         if amount:
             for period in periods:
                 period.reserved += amount
-            BudgetPeriod.objects.bulk_update(periods, ["reserved"])
+            _save(periods)
+    if earlier is not None:
+        known = Charge.objects.filter(run_uuid=ask.run, period__in=pks)
+        there = set(known.values_list("period", flat=True))
+        known.update(model=ask.model, reserved=amount)
+        pks = [pk for pk in pks if pk not in there]
     _open(ask.run, pks, ask.chain, ask.user, model=ask.model, reserved=amount)
     return None
 
 
 def _open(run: UUID, periods: list[int], chain: Chain, user: Any, **fields: Any) -> None:
-    """The charges of a run in these periods, where there are some already the same ones."""
-    known = Charge.objects.filter(run_uuid=run, period__in=periods)
-    there = set(known.values_list("period", flat=True))
-    if there:
-        known.update(**fields)
+    """Charges of a run, in periods where it has none."""
     Charge.objects.bulk_create(
-        Charge(period_id=pk, run_uuid=run, user=user, chain_slug=chain.slug, **fields)
-        for pk in periods
-        if pk not in there
+        Charge(period_id=pk, run_uuid=run, user=user, chain_slug=chain.slug, **fields) for pk in periods
     )
+
+
+def _save(periods: list[BudgetPeriod]) -> None:
+    """Write their sums; the common case of one pot without what several cost."""
+    if len(periods) == 1:
+        periods[0].save(update_fields=["spent", "reserved"])
+    else:
+        BudgetPeriod.objects.bulk_update(periods, ["spent", "reserved"])
 
 
 def reserve_anew(ask: Ask, payer: str, cost: Decimal | None) -> Short | None:
@@ -107,12 +116,9 @@ def settle(run: UUID, cost: Decimal, *, model: str = "", estimated: bool = False
     `reserve_more` is called before it goes on.
     """
     with transaction.atomic():
-        noted = _settle(run, cost, model=model, estimated=estimated, release=True)
-        if not noted and cost and _open_late(run):
-            _settle(run, cost, model=model, estimated=estimated, release=True)
-        if final:
-            row = Run.objects.filter(uuid=run).values("pk")
-            Charge.objects.filter(run_uuid=run, run=None).update(run=row)
+        note = partial(_settle, run, cost, model=model, estimated=estimated, release=True, link=final)
+        if not note() and cost and _open_late(run):
+            note()
 
 
 def correct(run: UUID, cost: Decimal) -> None:
@@ -122,10 +128,16 @@ def correct(run: UUID, cost: Decimal) -> None:
 
 
 def _settle(
-    run: UUID, cost: Decimal | None, *, model: str = "", estimated: bool = False, release: bool
+    run: UUID,
+    cost: Decimal | None,
+    *,
+    model: str = "",
+    estimated: bool = False,
+    release: bool,
+    link: bool = False,
 ) -> bool:
     """Bring the charges of a run to ``cost``: what is new is charged to the newest of each pot, what was too
-    much is taken from the newest first. False: there are none.
+    much is taken from the newest first. ``link`` names the run's row in them. False: there are none.
     """
     of_run = Charge.objects.filter(run_uuid=run)
     periods = {period.pk: period for period in locked(Q(pk__in=of_run.values("period")))}
@@ -153,10 +165,16 @@ def _settle(
             charge.model = model or charge.model
             period.spent += change
             if release:
-                period.reserved -= charge.reserved
+                # SQLite keeps fifteen digits: of more than 100,000 dollars the last places are not exact.
+                period.reserved = max(period.reserved - charge.reserved, NOTHING)
                 charge.reserved = NOTHING
-    Charge.objects.bulk_update(charges, ["reserved", "settled", "estimated", "model"])
-    BudgetPeriod.objects.bulk_update(periods.values(), ["spent", "reserved"])
+    alike: dict[tuple[Any, ...], list[int]] = defaultdict(list)
+    for charge in charges:
+        alike[charge.reserved, charge.settled, charge.estimated, charge.model].append(charge.pk)
+    row = {"run": Run.objects.filter(uuid=run).values("pk")} if link else {}
+    for values, pks in alike.items():
+        of_run.filter(pk__in=pks).update(**dict(zip(WRITTEN, values, strict=True)), **row)
+    _save(list(periods.values()))
     return True
 
 
