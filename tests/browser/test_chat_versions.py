@@ -25,7 +25,7 @@ def test_another_answer_stands_beside_the_first(talk: Talk, conversation: Conver
     talk.wait_for(lambda: talk.asked_for("run.start"))
     [start] = talk.asked_for("run.start")
     assert (start["parent"], start["conversation"]) == (question, conversation.id)
-    assert "input" not in start
+    assert not start.keys() & {"input", "options"}
     talk.accept()
     talk.tell(text("Good day"), DONE)
     expect(talk.answers).to_have_count(1)
@@ -40,6 +40,24 @@ def test_another_answer_stands_beside_the_first(talk: Talk, conversation: Conver
     expect(page.get_by_role("button", name="Previous version")).to_be_focused()
     talk.wait_for(lambda: talk.posted)
     assert talk.posted == [(f"/conversations/{conversation.id}/head/", {"message": answer})]
+
+
+def test_an_answer_too_long_for_the_account_is_asked_for_again_as_long_as_it_can_pay(
+    talk: Talk, conversation: Conversation
+) -> None:
+    question = conversation.messages[0]["message"]
+    error = {"code": "credit", "message": "Not enough credit.", "retryable": False}
+    conversation.messages[1]["state"].update(
+        status="failed", error={**error, "details": {"affordable_tokens": 512}}
+    )
+    page = talk.open(conversation)
+    page.get_by_role("button", name="Ask for a shorter answer (512 tokens at most)").click()
+    talk.wait_for(lambda: talk.asked_for("run.start"))
+    [start] = talk.asked_for("run.start")
+    assert (start["parent"], start["options"]) == (question, {"max_tokens": 512})
+    talk.accept()
+    talk.tell(text("Short."), DONE)
+    expect(talk.answers).to_contain_text("Short.")
 
 
 def test_an_edit_makes_another_question(talk: Talk, conversation: Conversation) -> None:

@@ -27,7 +27,8 @@ export class Versions {
     const at = views.indexOf(view);
     const question = views[at - 1];
     if (this.#mustWait() || !question?.id) return;
-    this.chat.outbox.start({ parent: question.id, options: { ...this.chat.composer.options, ...options } }, at);
+    const chosen = this.chat.composer.options;
+    this.chat.outbox.start({ parent: question.id, options: options ? { ...chosen, ...options } : chosen }, at);
   }
 
   /** @param {string} id of a message */
