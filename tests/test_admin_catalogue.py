@@ -9,10 +9,12 @@ from decimal import Decimal
 
 import pytest
 from django.contrib.auth.models import Permission
+from django.db import connection, connections
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone, translation
 
+from openrouter_app import catalogue
 from openrouter_app.admin.model_choice import labels, per_million, short
 from openrouter_app.models import CatalogueModel, Chain, ToolSpec
 from openrouter_app.testing import DEFAULT_MODELS
@@ -93,6 +95,20 @@ async def test_the_button_works_on_an_event_loop_too(provider, admin_user, async
     response = await async_client.post(reverse(SYNC))
     assert response.status_code == 302
     assert await CatalogueModel.objects.acount() == len(DEFAULT_MODELS)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_no_transaction_is_open_while_the_list_is_fetched(site, admin_client, monkeypatch):
+    monkeypatch.setitem(connections.settings["default"], "ATOMIC_REQUESTS", True)
+    fetch, in_transaction = catalogue.sync, []
+
+    def fetching():
+        in_transaction.append(connection.in_atomic_block)
+        return fetch()
+
+    monkeypatch.setattr(catalogue, "sync", fetching)
+    admin_client.post(reverse(SYNC))
+    assert in_transaction == [False]
 
 
 def test_a_list_that_cannot_be_had_is_told(site, admin_client):

@@ -7,10 +7,12 @@ import html
 import pytest
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Permission
+from django.db import connection, connections
 from django.urls import reverse
 from django.utils import timezone
 
 from openrouter_app import limits
+from openrouter_app.admin import kill_switch
 from openrouter_app.models import Chain, KillSwitch, Run
 from openrouter_app.refusals import Refused
 from tests.factories import make_chain, make_run, make_user
@@ -136,3 +138,14 @@ def test_who_may_not_change_chains_does_not_switch_them_off(client):
     client.force_login(staff)
     switch_off(client, make_chain("echo"))
     assert Chain.objects.get().enabled
+
+
+@pytest.mark.django_db(transaction=True)
+def test_switch_is_on_for_everybody_before_what_runs_is_looked_for(admin_client, monkeypatch):
+    monkeypatch.setitem(connections.settings["default"], "ATOMIC_REQUESTS", True)
+    in_transaction = []
+    monkeypatch.setattr(
+        kill_switch, "stop_all", lambda request, chosen: in_transaction.append(connection.in_atomic_block)
+    )
+    admin_client.post(reverse(PAGE), {"on": "1", "stop_running": "1"})
+    assert in_transaction == [False]

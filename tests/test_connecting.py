@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import sys
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from io import StringIO
@@ -12,6 +13,7 @@ from urllib.parse import unquote
 import pytest
 from django.contrib.auth import get_user_model
 from django.core.management import call_command
+from django.db import connection, connections
 from django.utils import timezone
 
 from openrouter_app import keys
@@ -413,3 +415,25 @@ def test_amounts_are_said_in_cents_or_in_what_is_less(amount, text):
 
 def test_amount_that_nobody_knows_is_not_said():
     assert dollars(None) == ""
+
+
+@pytest.mark.django_db(transaction=True)
+def test_no_transaction_is_open_while_openrouter_is_waited_for(client, ada, settings, monkeypatch):
+    monkeypatch.setitem(connections.settings["default"], "ATOMIC_REQUESTS", True)
+    settings.OPENROUTER |= {"ALLOW_PASTED_KEYS": True}
+    account = sys.modules["openrouter_app.views.account"]
+    waited_for, in_transaction = account._waited_for, []
+
+    def waiting(coroutine):
+        in_transaction.append(connection.in_atomic_block)
+        return waited_for(coroutine)
+
+    monkeypatch.setattr(account, "_waited_for", waiting)
+    connect(client)
+    client.post("/account/refresh/")
+    client.post("/account/paste/", {"key": KEY})
+    connect(client)
+    offered = OfferedKey.objects.get().key_hash
+    client.post("/account/replace/", {"keep": "new", "key_hash": offered})
+    assert keys.key_of(ada.pk).key_hash == offered
+    assert in_transaction == [False] * 5

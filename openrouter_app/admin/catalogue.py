@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
+from django.db import transaction
 from django.db.models import Max, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect, JsonResponse
 from django.urls import URLPattern, path, reverse
@@ -246,6 +247,7 @@ class CatalogueModelAdmin(_CatalogueAdmin):
         context = {"may_sync": request.user.has_perm(SYNC), "fetched": moment(newest) if newest else ""}
         return super().changelist_view(request, {**context, **(extra_context or {})})
 
+    @transaction.non_atomic_requests  # nothing is locked while OpenRouter is waited for
     def sync_view(self, request: HttpRequest) -> HttpResponse:
         """POST: fetch the list, and say what has changed."""
         if request.method != "POST":

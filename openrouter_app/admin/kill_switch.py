@@ -9,6 +9,7 @@ from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.widgets import AdminTextInputWidget
 from django.core.exceptions import PermissionDenied
+from django.db import transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
@@ -59,6 +60,7 @@ class KillSwitchAdmin(_KillSwitchAdmin):
             path("<path:object_id>/change/", wrap(self.change_redirect), name=f"{name}_change"),
         ]
 
+    @transaction.non_atomic_requests  # it is on before what is running is looked for
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:

@@ -120,6 +120,7 @@ def disconnect(request: HttpRequest) -> HttpResponseBase:
     return _back(request, _next(request), done=said, link=keys.links(row)[0])
 
 
+@transaction.non_atomic_requests  # nothing is locked while OpenRouter is waited for
 @require_POST
 @sensitive_post_parameters("key")
 @private()
@@ -138,6 +139,7 @@ def paste(request: HttpRequest) -> HttpResponseBase:
     return _arrived(request, key, UserKey.Origin.PASTED, info, _next(request))
 
 
+@transaction.non_atomic_requests
 @require_POST
 @private()
 def refresh(request: HttpRequest) -> HttpResponseBase:
@@ -147,6 +149,7 @@ def refresh(request: HttpRequest) -> HttpResponseBase:
     return _back(request, _next(request), done=_("Checked: this is what OpenRouter says now."))
 
 
+@transaction.non_atomic_requests
 @require_http_methods(["GET", "HEAD", "POST"])
 @private()
 def replace(request: HttpRequest) -> HttpResponseBase:
