@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 
 from django.db import connections, router
+from django.db.models import QuerySet
 from django.utils.translation import ngettext
 
 from ..conf import get_settings
@@ -19,24 +20,30 @@ def check_limits(owner: Owner, chain: Chain) -> None:
     """Raise `Refused` (``limit``) where there is no room for one more. To be called in the transaction
     that makes the run: until its end, nobody else counts the same runs."""
     settings = get_settings()
-    if (most := settings.MAX_RUNS_PER_CHAIN) and not owner.is_system:
+    if owner.is_system:
+        return
+    if settings.MAX_RUNS_PER_CHAIN or settings.MAX_STARTS_PER_CHAIN:
         _alone(f"chain {chain.pk}")
-        if chain.runs.filter(status__in=Run.UNFINISHED).count() >= most:
-            sentence = ngettext(
-                "This chain is busy: it answers one question at a time. Try again in a moment.",
-                "This chain is busy: it answers %(most)d questions at a time. Try again in a moment.",
-                most,
-            )
-            raise _refused(sentence, most)
-    if (most := settings.MAX_RUNS_PER_USER) and not owner.is_system:
+    if (most := settings.MAX_RUNS_PER_CHAIN) and _unfinished(chain.runs.all()) >= most:
+        sentence = ngettext(
+            "This chain is busy: it answers one question at a time. Try again in a moment.",
+            "This chain is busy: it answers %(most)d questions at a time. Try again in a moment.",
+            most,
+        )
+        raise _refused(sentence, most)
+    if settings.MAX_RUNS_PER_USER or settings.MAX_STARTS_PER_USER:
         _alone(f"owner {owner.user_id} {owner.visitor}")
-        if Run.objects.for_owner(owner).filter(status__in=Run.UNFINISHED).count() >= most:
-            sentence = ngettext(
-                "You already have a run. Wait for it to end, or stop it.",
-                "You already have %(most)d runs. Wait for one to end, or stop one.",
-                most,
-            )
-            raise _refused(sentence, most)
+    if (most := settings.MAX_RUNS_PER_USER) and _unfinished(Run.objects.for_owner(owner)) >= most:
+        sentence = ngettext(
+            "You already have a run. Wait for it to end, or stop it.",
+            "You already have %(most)d runs. Wait for one to end, or stop one.",
+            most,
+        )
+        raise _refused(sentence, most)
+
+
+def _unfinished(runs: QuerySet[Run]) -> int:
+    return runs.filter(status__in=Run.UNFINISHED).count()
 
 
 def _refused(sentence: str, most: int) -> Refused:

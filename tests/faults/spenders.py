@@ -1,9 +1,10 @@
 """A process full of threads that spend: ``python -m tests.faults.spenders '{"do": "churn", ...}'``.
 
 It works on the database of its environment, below the faces, as fast as it can; what it says is one line of
-JSON. ``seed`` makes the pots, ``race`` lets as many runs in at once as there are threads, ``churn`` lets runs
-in, goes on with them and ends them in random order, leaving some as a process leaves them that was killed;
-``reap`` ends those, half of them without settling; ``state`` says what the ledger has.
+JSON. ``seed`` makes the pots, ``race`` lets as many runs in at once as there are threads, ``hurry`` does so
+for one user, ``churn`` lets runs in, goes on with them and ends them in random order, leaving some as a
+process leaves them that was killed; ``reap`` ends those, half of them without settling; ``state`` says what
+the ledger has.
 """
 
 from __future__ import annotations
@@ -24,14 +25,16 @@ import django
 if __name__ == "__main__":
     django.setup()
 
+from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Group
 from django.db import connections, transaction
+from django.test import override_settings
 from django.utils import timezone
 
 from openrouter_app import limits
 from openrouter_app.engine.secret import Secret
-from openrouter_app.limits import ledger
+from openrouter_app.limits import a_minute, ledger
 from openrouter_app.limits.pots import periods_now
 from openrouter_app.models import Budget, BudgetPeriod, Chain, Charge, Conversation, Owner, Run, UserKey
 from openrouter_app.refusals import Refused
@@ -85,6 +88,21 @@ def race(threads: int, model: str = MODEL) -> dict[str, int]:
     asked = [(chains[number % CHAINS], [None, *users][number % (USERS + 1)]) for number in range(threads)]
     asks = [ask_of(chain, user, model=model) for chain, user in asked]
     return _at_once([lambda ask=ask: let_in(ask) for ask in asks])
+
+
+def hurry(threads: int, **counted: int) -> dict[str, int]:
+    """So many starts of one user at once, where nothing but these settings holds them up."""
+    wait, chain, user = a_minute._wait, _chains()[0], _users()[0]
+
+    def dawdling(runs: Any, most: int) -> int:
+        seconds = wait(runs, most)
+        time.sleep(0.1)
+        return seconds
+
+    a_minute._wait = dawdling
+    none = dict.fromkeys(("MAX_RUNS_PER_USER", "MAX_RUNS_PER_CHAIN", "MAX_STARTS_PER_USER"), 0)
+    with override_settings(OPENROUTER={**settings.OPENROUTER, **none, **counted}):
+        return _at_once([lambda: let_in(ask_of(chain, user)) for _ in range(threads)])
 
 
 def churn(threads: int, rounds: int, seed: int) -> dict[str, int]:
@@ -227,6 +245,7 @@ if __name__ == "__main__":
     actions: dict[str, Callable[..., Any]] = {
         "seed": seed,
         "race": race,
+        "hurry": hurry,
         "churn": churn,
         "reap": reap,
         "state": state,

@@ -120,6 +120,13 @@ def test_of_fifty_at_once_one_runs_at_a_price_that_nobody_knows(spend):
     assert of_both(spend, "race", threads=25, model="not/listed") == {"site": 1, "budget": 49}
 
 
+@pytest.mark.parametrize("setting", ["MAX_STARTS_PER_USER", "MAX_STARTS_PER_CHAIN"])
+def test_of_many_starts_at_once_as_many_are_let_in_as_a_minute_may_have(spend, setting):
+    spend("seed", pots={})
+    told = spend("hurry", threads=8, **{setting: 2})
+    assert told == {"site": 2, "limit": 6}
+
+
 def test_ledger_is_right_after_many_runs_that_end_fail_and_die(spend, kind):
     spend("seed", pots=LIMITED, payer="site_then_user")
     told = of_both(spend, "churn", threads=THREADS[kind], rounds=8)
