@@ -18,7 +18,7 @@ from openrouter_app.testing.scripts import Gate
 from openrouter_app.views.visitors import STATUS
 from tests.factories import make_joke_chain, make_run, make_user
 from tests.owning import says
-from tests.pots import ask_of, make_pot, make_prices, refusal_of
+from tests.pots import USD, ask_of, let_in, make_pot, make_prices, refusal_of
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -70,6 +70,17 @@ async def test_code_of_the_page_switches_everything_off(names, provider):
     await runs.wait(run)
     assert (await Run.objects.aget(uuid=run)).status == "stopped"
     assert await names["ask"](owner, "bears") == "Back at noon."
+
+
+def test_code_of_the_page_adds_up_what_chains_have_cost(names):
+    make_prices()
+    chain = make_joke_chain()
+    make_pot("chain", chain=chain)
+    for cost in ("0.001", "0.002"):
+        let_in(ask := ask_of(chain))
+        limits.settle(ask.run, USD(cost))
+    let_in(ask_of(chain))
+    assert names["spent_by_chain"]() == {"joke": USD("0.003")}
 
 
 def test_every_scope_stands_on_the_page():
