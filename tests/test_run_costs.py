@@ -171,6 +171,22 @@ async def test_short_prompt_is_estimated_at_its_price_and_not_at_that_of_longer_
     assert call.cost == call.prompt_tokens * USD("0.000001") + 100 * USD("0.000002")
 
 
+async def test_answer_of_a_model_that_is_not_listed_costs_about_as_much_as_the_one_asked_for(provider, owner):
+    await make(make_chain)()
+    await make(make_prices)()
+    gate = Gate()
+    provider.reply("x" * 400, gate, model="a/b-not-listed")
+    run = await start(owner)
+    await said(run, "x")
+    await runs.stop(owner, run)
+    await follow_to_end(owner, run)
+    gate.open()
+    (call,), row = await calls_of(run), await row_of(run)
+    assert (call.requested, call.model) == ("a/b", "a/b-not-listed")
+    assert call.cost == row.cost == call.prompt_tokens * USD("0.000001") + 100 * USD("0.000002")
+    assert row.cost_estimated
+
+
 async def test_stopped_answer_of_a_model_without_a_price_has_no_cost_yet(provider, owner):
     await make(make_chain)()
     gate = Gate()

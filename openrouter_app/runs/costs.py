@@ -219,11 +219,12 @@ def prices_of(calls: Iterable[Called]) -> dict[int, catalogue.Price]:
 
 
 def price_of(call: Called | ModelCall) -> catalogue.Price | None:
-    """What the model costs that has answered, or that was asked."""
+    """What the model costs that has answered; the one that was asked for, where that is not listed."""
     known = call.prompt_tokens
     if known is None and isinstance(call, Called):
         known = tokens_in(call.prompt_bytes)
-    return catalogue.price_of(call.model or call.requested, prompt_tokens=known)
+    prices = (catalogue.price_of(slug, prompt_tokens=known) for slug in (call.model, call.requested) if slug)
+    return next((price for price in prices if price is not None), None)
 
 
 def close_open(run: int, said: int) -> Totals:
