@@ -206,6 +206,16 @@ def test_site_pays_up_to_its_budget_and_then_the_user(ada):
     assert "connect" not in refusal_of(ask_of(chain, owner=Owner.system())).details
 
 
+def test_account_of_ones_own_is_offered_wherever_it_would_be_used_instead(ada):
+    make_pot(limit="0")
+    ask = {payer: ask_of(make_chain(payer, payer=payer), ada) for payer in ("site", "user_or_site")}
+    assert "connect" not in refusal_of(ask["site"]).details
+    refused = refusal_of(ask["user_or_site"])
+    assert refused.code == "budget"
+    assert refused.details["connect"] is True
+    assert "OpenRouter account of your own" in refused.message
+
+
 # ---- what is told ----
 
 

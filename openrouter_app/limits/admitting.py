@@ -104,7 +104,7 @@ def _refused(short: Short, ask: Ask) -> Refused:
         said.append(_("$%(reserved)s are set aside for answers that are being written."))
     said.append(_("It starts anew on %(when)s."))
     details: dict[str, Any] = {"left": format(left.normalize(), "f"), "resets": resets.isoformat()}
-    if ask.chain.payer == Payer.SITE_THEN_USER and not ask.has_user_key and not ask.owner.is_system:
+    if ask.chain.payer != Payer.SITE and not ask.has_user_key and not ask.owner.is_system:
         said.append(_("With an OpenRouter account of your own you can go on at once."))
         details["connect"] = True
     # A time may end with a full stop: "11 p.m."
