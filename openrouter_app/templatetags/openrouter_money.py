@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import date
-from decimal import Decimal
+from decimal import ROUND_HALF_EVEN, Decimal
 
 from django import template
 from django.utils.formats import date_format, number_format
@@ -19,6 +19,7 @@ def dollars(value: Decimal) -> str:
     if not value:
         return "$0"
     places = 2 if abs(value) >= 1 else max(2, min(10, 1 - value.adjusted()))
+    value = value.quantize(Decimal(1).scaleb(-places), ROUND_HALF_EVEN)  # the format would cut them off
     return f"${number_format(value, decimal_pos=places, use_l10n=True, force_grouping=True)}"
 
 
