@@ -75,7 +75,8 @@ def test_link_comes_back(rf):
 def test_connected_account_is_looked_up():
     user = get_user_model().objects.create_user("ada")
     assert run("look", user=user)["connected"] is False
-    keys.store(user, Secret("sk-or-v1-CANARYCANARY"), UserKey.Origin.OAUTH, KeyInfo(limit_remaining=Decimal(2)))
+    left = KeyInfo(limit_remaining=Decimal(2))
+    keys.store(user, Secret("sk-or-v1-CANARYCANARY"), UserKey.Origin.OAUTH, left)
     found = run("look", user=user)
     assert (found["connected"], found["left"]) == (True, 2)
 
