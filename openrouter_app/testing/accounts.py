@@ -1,5 +1,5 @@
-"""What OpenRouter does for people's own accounts: the page that asks for consent, codes, keys, and what a
-key says of itself.
+"""What OpenRouter does for people's own accounts: the page that asks for consent, codes, keys, a page of each
+key, and what a key says of itself.
 
 Any visitor of the page is somebody with an account. A code is good for ten minutes and for one use; a key
 that it gave is accepted for completions, counts what they cost, and ends with its limit, its day, or
@@ -84,6 +84,13 @@ class Accounts:
         issued = self.find(key)
         expires = issued.expires_at if issued is not None else None
         return key in self.revoked or (expires is not None and expires <= self.now)
+
+    def key_of_hash(self, digest: str) -> str | None:
+        """The key whose SHA-256 in hex this is, issued here and good yet."""
+        for key in self.keys:
+            if hashlib.sha256(key.encode()).hexdigest() == digest and not self.has_ended(key):
+                return key
+        return None
 
     def is_used_up(self, key: str | None) -> bool:
         """Whether it has spent what it may."""
@@ -195,7 +202,26 @@ def about_key(fake: FakeOpenRouter, request: RecordedRequest) -> tuple[int, obje
     }
 
 
-ENDPOINTS = (consent_page, code_for_key, new_code, about_key)
+def key_page(fake: FakeOpenRouter, request: RecordedRequest) -> Page | None:
+    """``/keys/<SHA-256>`` and ``/logs?api_key_hash=``: what a key has spent, and a button that deletes it."""
+    before, _, digest = request.path.partition("/keys/")
+    if request.path == "/logs":
+        digest = request.query.get("api_key_hash", "")
+    elif before or not digest:
+        return None
+    key = fake.accounts.key_of_hash(digest)
+    if key is None:
+        return Page(_html("<p>There is no such key. It was deleted, or has ended.</p>"), 404)
+    if request.method == "POST":
+        fake.accounts.revoke(key)
+        return Page(_html("<p>The key is deleted. Whoever has it can ask for nothing any more.</p>"))
+    issued = fake.accounts.keys[key]
+    facts = f"<dt>Key</dt><dd>{escape(issued.label)}</dd><dt>Spent (US$)</dt><dd>{issued.usage:f}</dd>"
+    button = f'<form method="post" action="/keys/{digest}"><button>Delete this key</button></form>'
+    return Page(_html(f"<dl>{facts}</dl>{button}"))
+
+
+ENDPOINTS = (consent_page, code_for_key, new_code, about_key, key_page)
 
 
 def _refused(status: int, message: str) -> tuple[int, object]:

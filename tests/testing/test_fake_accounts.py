@@ -146,3 +146,25 @@ def test_server_asks_for_a_code_with_a_key_of_its_own(openrouter):
 def test_repr_shows_no_key(openrouter):
     key = exchange(openrouter, consent(openrouter)).json()["key"]
     assert key not in repr(openrouter.accounts)
+
+
+def test_page_of_a_key_says_what_it_has_spent_and_deletes_it(openrouter):
+    openrouter.reply("Hello", usage={"cost": 0.25})
+    key = exchange(openrouter, consent(openrouter, key_label="<b>Shop")).json()["key"]
+    ask(openrouter, key)
+    site, digest = openrouter.base_url.removesuffix("/api/v1"), hashlib.sha256(key.encode()).hexdigest()
+    for path in (f"/keys/{digest}", f"/logs?api_key_hash={digest}"):
+        page = httpx.get(site + path)
+        assert (page.status_code, page.headers["content-type"]) == (200, "text/html; charset=utf-8")
+        assert "&lt;b&gt;Shop" in page.text
+        assert "0.25" in page.text
+        assert key not in page.text
+    assert about(openrouter, key).status_code == 200, "looking at it deletes nothing"
+    assert httpx.post(f"{site}/keys/{digest}").status_code == 200
+    assert about(openrouter, key).status_code == ask(openrouter, key).status_code == 401
+    assert httpx.get(f"{site}/keys/{digest}").status_code == 404
+
+
+@pytest.mark.parametrize("path", ["/keys/", "/keys/abc", "/logs", "/logs?api_key_hash=" + "0" * 64])
+def test_page_of_no_key_is_none(openrouter, path):
+    assert httpx.get(openrouter.base_url.removesuffix("/api/v1") + path).status_code == 404
