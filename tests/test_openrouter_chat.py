@@ -196,3 +196,21 @@ def test_a33_no_prompt_stands_in_any_answer_of_the_site():
     assert (
         client.get(reverse("openrouter_app:conversation-list"), {"q": "CANARY"}).json()["conversations"] == []
     )
+
+
+def test_inside_of_a_chat_is_overridden_block_by_block(settings, tmp_path):
+    make_chat()
+    own = tmp_path / "openrouter_app" / "_chat.html"
+    own.parent.mkdir()
+    own.write_text(
+        '{% extends "openrouter_app/_chat.html" %}'
+        "{% block empty %}<p>Good morning!</p>{% endblock %}"
+        "{% block composer %}{{ block.super }}<small>Answers may be wrong.</small>{% endblock %}"
+    )
+    settings.TEMPLATES = [{**settings.TEMPLATES[0], "DIRS": [tmp_path]}]
+    html = rendered(ONE)
+    assert "<p>Good morning!</p>" in html
+    assert "<small>Answers may be wrong.</small>" in html
+    assert 'data-target="list"' in html
+    assert 'data-target="form"' in html
+    assert 'data-target="heading"' in html
