@@ -11,7 +11,7 @@ from django.utils.translation import gettext as _
 from .conversations.threads import tree_of
 from .conversations.titles import one_line
 from .database import again_in_database_thread
-from .models import Conversation, Message, Run
+from .models import Conversation, Message, Run, ToolCall
 from .runs import Refused, stop_everywhere
 
 ATTEMPTS = 5
@@ -19,6 +19,8 @@ ATTEMPTS = 5
 PATIENCE = 3.0
 """Seconds a stopped answer is given to end; a process that does not say a word more has none."""
 POLL = 0.05
+BATCH = 500
+"""Rows that one statement changes."""
 
 
 def rename(conversation: Conversation, title: str) -> str:
@@ -83,5 +85,30 @@ def _delete(pk: int, whatever_runs: bool) -> bool:
         if locked is not None:
             if not whatever_runs and _unfinished(pk):
                 return False
+            _keep_unsettled(pk)
             locked.delete()
     return True
+
+
+def _keep_unsettled(pk: int) -> None:
+    """Of runs whose cost OpenRouter has yet to say the figures stay, in no conversation: deleting them would
+    make their answers free.
+    """
+    unsettled = Run.objects.filter(
+        conversation=pk,
+        status__in=Run.FINAL,
+        model_calls__settled_at=None,
+        model_calls__ask_after__isnull=False,
+    )
+    kept = list(unsettled.values_list("pk", flat=True).distinct())
+    empty(kept)
+    for first in range(0, len(kept), BATCH):
+        Run.objects.filter(pk__in=kept[first : first + BATCH]).update(conversation=None, message=None)
+
+
+def empty(runs: list[int]) -> None:
+    """Delete the texts of these runs, by primary key; their figures stay."""
+    for first in range(0, len(runs), BATCH):
+        some = runs[first : first + BATCH]
+        ToolCall.objects.filter(run__in=some).update(arguments="", output=None, error="", reason="")
+        Run.objects.filter(pk__in=some).update(input={}, parts=[], private={}, output=None, error_detail="")

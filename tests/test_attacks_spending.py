@@ -7,9 +7,10 @@ from uuid import uuid4
 
 import pytest
 from asgiref.sync import sync_to_async
+from django.utils import timezone
 
 from openrouter_app import changing, runs
-from openrouter_app.models import Budget, Charge, Conversation, KillSwitch, Owner, Run
+from openrouter_app.models import Budget, Charge, Conversation, KillSwitch, ModelCall, Owner, Run
 from openrouter_app.runs import Refused, Start
 from openrouter_app.runs.conversing import NEW
 from openrouter_app.testing.scripts import Gate
@@ -126,6 +127,28 @@ async def test_A31_deleting_what_was_said_gives_no_money_back(provider):
     assert await make(sums)(pot) == [(USD("0.009"), 0)]
     assert (await refusal(owner)).code == "budget"
     await make(assert_sums_agree)()
+
+
+async def test_A31_deleting_what_was_stopped_before_its_cost_is_known_does_not_make_it_free(provider):
+    await make(make_chain)("echo", model="not/listed")
+    ada = await make(make_user)("ada")
+    pot = await make(make_pot)("user", "0.01", user=ada)
+    gate, owner = Gate(), Owner.of_user(ada)
+    provider.reply("some words that were said", gate)
+    run = await start(owner, conversation=NEW)
+    await says(run, "some words that were said")
+    await runs.stop(owner, run)
+    await until_final(run)
+    gate.open()
+    assert await make(sums)(pot) == [(0, 0)]
+    await changing.delete(await Conversation.objects.aget())
+    left = await row_of(run)  # its figures, until they are whole: nothing that was said
+    assert (left.conversation_id, left.message_id, left.input, left.parts) == (None, None, {}, [])
+    provider.route("GET", "/generation", {"data": {"total_cost": 0.02}})
+    await ModelCall.objects.aupdate(ask_after=timezone.now())
+    assert await runs.settle() == 1
+    assert await make(sums)(pot) == [(USD("0.02"), 0)]
+    assert (await refusal(owner)).code == "budget"
 
 
 async def test_A31_stopping_at_once_again_and_again_is_paid_for(provider):

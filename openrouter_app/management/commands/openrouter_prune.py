@@ -16,10 +16,10 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import transaction
 from django.utils import timezone
 
+from ...changing import BATCH, empty
 from ...keys.connecting import sweep
-from ...models import Chain, Conversation, Run, ToolCall
+from ...models import Chain, Conversation, Run
 
-BATCH = 500
 MOST_DAYS = 100_000
 
 
@@ -64,7 +64,7 @@ class Command(BaseCommand):
 def _delete_runs(old: Any, keep_rows: bool) -> Iterator[int]:
     while keys := list(old.order_by("pk").values_list("pk", flat=True)[:BATCH]):
         if keep_rows:
-            _empty(keys)
+            empty(keys)
         else:
             Run.objects.filter(pk__in=keys).delete()
         yield len(keys)
@@ -81,14 +81,7 @@ def _delete_conversations(left: Any, keep_rows: bool) -> Iterator[int]:
             still = list(left.filter(pk__in=keys).values_list("pk", flat=True))
             if keep_rows:
                 theirs = Run.objects.filter(conversation__in=still)
-                _empty(list(theirs.values_list("pk", flat=True)))
+                empty(list(theirs.values_list("pk", flat=True)))
                 theirs.update(conversation=None, message=None)
             Conversation.objects.filter(pk__in=still).delete()
         yield len(still)
-
-
-def _empty(runs: list[int]) -> None:
-    for first in range(0, len(runs), BATCH):
-        some = runs[first : first + BATCH]
-        ToolCall.objects.filter(run__in=some).update(arguments="", output=None, error="", reason="")
-        Run.objects.filter(pk__in=some).update(input={}, parts=[], private={}, output=None, error_detail="")
