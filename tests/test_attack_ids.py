@@ -43,8 +43,13 @@ MALFORMED = {
     "quote": "' OR 1=1 --",
 }
 
-NO_IDS = {"index", "chain", "conversations", "conversation-list", "health"}
-"""Addresses without an id of a visitor's."""
+NO_IDS = {
+    *("index", "chain", "conversations", "conversation-list", "health"),
+    *("account", "connect", "callback", "replace", "refresh", "paste", "disconnect"),
+}
+"""Addresses without an id of a visitor's: an account is the one of who is signed in. What a foreign nonce or
+key does at them is A8's and A12's, in `test_attacks_connecting`.
+"""
 HTTP: dict[str, tuple[str, dict[str, str]]] = {
     "conversation": ("get", {}),
     "conversation-data": ("get", {}),
@@ -131,7 +136,7 @@ def test_a3_every_address_has_its_row():
     rows = set(HTTP) | {name for _, name, _ in IN_DATA.values()}
     assert rows == with_ids
     for pattern in urlpatterns:
-        ids = set(pattern.pattern.converters) - {"slug"}
+        ids = set(pattern.pattern.converters) - {"slug", "nonce"}
         assert (pattern.name in HTTP) is bool(ids), pattern.name
 
 
