@@ -400,6 +400,16 @@ def test_answer_that_lacked_an_account_leads_to_it(client, ada):
 
 
 @pytest.mark.parametrize(
+    ("code", "link"),
+    [("key_rejected", "Connect your OpenRouter account"), ("credit", "Your OpenRouter account")],
+)
+def test_who_has_connected_one_is_not_asked_to_where_its_credit_is_used_up(client, ada, code, link):
+    made = make_conversation(Owner.of_user(ada), chain=make_chat(payer="user"))
+    say(made, "Hello", status="failed", error_code=code, error_message="No.", payer="user")
+    assert f'">{link}</a></div>' in said(client.get(f"/conversations/{made.uuid}/"))
+
+
+@pytest.mark.parametrize(
     ("amount", "text"),
     [
         ("0", "$0.00"),

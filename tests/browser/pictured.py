@@ -88,8 +88,8 @@ def short() -> Conversation:
     return conversation
 
 
-def ask(talk: Talk, words: str, *parts: dict[str, Any], status: str = "running") -> Page:
-    """Ask, and let the answer have these parts."""
+def ask(talk: Talk, words: str, *parts: dict[str, Any], status: str = "running", **state: Any) -> Page:
+    """Ask, and let the answer have these parts, and more in its state."""
     talk.send(words)
-    talk.accept(status=status, parts=[{"type": "step", "model": "openai/gpt-4o-mini"}, *parts])
+    talk.accept(status=status, parts=[{"type": "step", "model": "openai/gpt-4o-mini"}, *parts], **state)
     return talk.page

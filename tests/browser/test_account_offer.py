@@ -94,6 +94,20 @@ def test_rejected_key_offers_to_connect_again_where_it_was_needed(talk: Talk) ->
     shoot(page, "account-rejected-in-chat")
 
 
+@pytest.mark.parametrize(
+    ("code", "link", "advised"),
+    [("key_rejected", CONNECT, ""), ("credit", "Your OpenRouter account", "Add credit to it at OpenRouter")],
+)
+def test_who_pays_already_is_not_told_that_he_can(talk: Talk, code: str, link: str, advised: str) -> None:
+    talk.open(short())
+    ask(talk, "And the bill?", payer="user")
+    talk.tell({**FAILED, "code": code})
+    problem = talk.answers.last.get_by_role("alert")
+    expect(problem.get_by_role("link", name=link, exact=True)).to_be_visible()
+    expect(problem).not_to_contain_text("You can pay for it yourself")
+    expect(problem).to_contain_text(advised)
+
+
 @pytest.mark.parametrize("code", sorted(LACKS - {"key_rejected"}))
 def test_other_lacks_offer_it_as_well(talk: Talk, code: str) -> None:
     talk.open(short())

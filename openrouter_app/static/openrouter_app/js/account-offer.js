@@ -10,10 +10,13 @@ const LACKS = new Set(["needs_key", "key_rejected", "credit", "budget"]);
  * @param {any} error
  * @param {string | null | undefined} account the address of the account's page, where the chain lets users pay
  * @param {import("./strings.js").Strings} strings
+ * @param {unknown} [payer] whose account it was that failed
  */
-export function accountOffer(error, account, strings) {
+export function accountOffer(error, account, strings, payer = "site") {
   if (!account || !(LACKS.has(error?.code) || error?.details?.connect === true)) return null;
   const url = new URL(account, location.href);
   url.searchParams.set("next", location.pathname + location.search);
-  return element("a", { class: "openrouter-offer", href: url.href }, strings.text("account.connect"));
+  const isConnected = payer === "user" && error.code === "credit";
+  const text = strings.text(isConnected ? "account.open" : "account.connect");
+  return element("a", { class: "openrouter-offer", href: url.href }, text);
 }

@@ -147,14 +147,14 @@ export class AnswerView {
 
   /** Shown once and then left alone, or it would be read out again. */
   /** @param {any} state */
-  #paintProblem({ status, error, parts }) {
+  #paintProblem({ status, error, parts, payer }) {
     if (!error || !this.problem.hidden) return;
     const { strings } = this;
     const what = { class: "openrouter-problem__what", dir: "auto" };
     this.problem.append(element("p", what, asText(error.message)));
     const isCutShort = status === "interrupted" && parts.some(hasContent) && strings.has("advice.kept");
-    const offer = accountOffer(error, this.account, strings);
-    const help = isCutShort ? strings.text("advice.kept") : advice(error, strings, offer !== null);
+    const offer = accountOffer(error, this.account, strings, payer);
+    const help = isCutShort ? strings.text("advice.kept") : advice(error, strings, offer !== null, payer);
     if (help) this.problem.append(element("p", {}, help));
     if (offer) this.problem.append(offer);
     const tokens = affordableTokens(error);

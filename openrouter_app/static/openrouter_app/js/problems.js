@@ -20,8 +20,10 @@ export function complaint({ code, message }, strings) {
  * @param {any} error
  * @param {Strings} strings
  * @param {boolean} [account] whether an account of one's own is offered beside it
+ * @param {unknown} [payer] whose account it was that failed
  */
-export function advice({ code, retryable, details }, strings, account = false) {
+export function advice({ code, retryable, details }, strings, account = false, payer = "site") {
+  if (account && payer === "user") return strings.first([`advice.own.${asText(code)}`]);
   if (account && strings.has("advice.account")) return strings.text("advice.account");
   const seconds = Number(details?.retry_after);
   if (retryable === true && seconds > 0) {
