@@ -11,6 +11,7 @@ from django.contrib.auth.models import Group
 from django.db import transaction
 
 from openrouter_app import limits
+from openrouter_app.limits import ledger
 from openrouter_app.models import Budget, BudgetPeriod, Charge, Owner, Run
 from openrouter_app.refusals import Refused
 from tests.factories import make_chain, make_run, make_user
@@ -437,6 +438,27 @@ def test_reservations_of_runs_that_ended_or_are_gone_come_back(chain):
     assert sums(site) == [(USD("0.0025"), 2 * WORST)]
     assert [settled(ask.run) for ask in (ended, gone, half)] == [USD("0.002"), 0, USD("0.0005")]
     assert not Charge.objects.filter(run_uuid=gone.run, settled=None).exists()
+    assert_sums_agree()
+
+
+def test_exact_cost_that_comes_while_others_are_released_stays(chain, monkeypatch):
+    make_pot(limit="1")
+    asks = [ask_of(chain), ask_of(chain)]
+    for ask in asks:
+        let_in(ask)
+        end(ask, cost=USD("0.002"), cost_estimated=True)
+    settle, exact = ledger._settle, USD("0.001")
+
+    def settling(run, *args, **kwargs):
+        monkeypatch.setattr(ledger, "_settle", settle)
+        [other] = [ask.run for ask in asks if ask.run != run]
+        Run.objects.filter(uuid=other).update(cost=exact, cost_estimated=False)
+        limits.correct(other, exact)
+        return settle(run, *args, **kwargs)
+
+    monkeypatch.setattr(ledger, "_settle", settling)
+    assert limits.release_orphans() == 2
+    assert sorted(settled(ask.run) for ask in asks) == [exact, USD("0.002")]
     assert_sums_agree()
 
 

@@ -197,11 +197,11 @@ def orphans() -> list[UUID]:
 def release_orphans() -> int:
     """Settle these with what their row says, or with what is known where that is gone; answers how many."""
     found = orphans()
-    rows = Run.objects.filter(uuid__in=found).values_list("uuid", "cost", "cost_estimated")
-    costs = {uuid: (cost, estimated) for uuid, cost, estimated in rows}
     for run in found:
-        cost, estimated = costs.get(run, (None, False))
         with transaction.atomic():
+            # behind its lock, as whoever notes an exact cost is
+            row = Run.objects.select_for_update().filter(uuid=run)
+            cost, estimated = row.values_list("cost", "cost_estimated").first() or (None, False)
             _settle(run, cost, estimated=estimated, release=True)
             Charge.objects.filter(run_uuid=run, settled=None).update(settled=NOTHING)
     return len(found)
