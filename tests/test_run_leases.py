@@ -6,7 +6,7 @@ import threading
 from datetime import timedelta
 
 import pytest
-from django.db import connections
+from django.db import IntegrityError, connections
 from django.utils import timezone
 
 from openrouter_app import runs
@@ -244,6 +244,23 @@ def test_reaping_one_run_leaves_the_others():
     one, _other = (make_run("running", lease_until=database_time(-1)) for _ in range(2))
     assert runs.reap(one.uuid) == [one.uuid]
     assert Run.objects.filter(status="running").count() == 1
+
+
+def test_run_that_cannot_be_ended_keeps_no_other_from_being_reaped(monkeypatch, caplog):
+    odd, other = (make_run("running", lease_until=database_time(-1)) for _ in range(2))
+    close_with = reaping.close_with
+
+    def closing(row, last):
+        if row.uuid == odd.uuid:
+            raise IntegrityError("CHECK constraint failed")
+        return close_with(row, last)
+
+    monkeypatch.setattr(reaping, "close_with", closing)
+    assert runs.reap() == [other.uuid]
+    assert str(odd.uuid) in caplog.text
+    assert Run.objects.get(status="running") == odd
+    monkeypatch.undo()
+    assert runs.reap() == [odd.uuid]
 
 
 def test_what_cannot_be_read_of_a_log_keeps_no_run_from_being_reaped():

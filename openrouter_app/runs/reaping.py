@@ -15,6 +15,7 @@ from django.db.models import QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
+from ..database import LOST_DATABASE
 from ..models import Run
 from . import costs, reports
 from .endings import Outcome, fields_at_end
@@ -32,7 +33,7 @@ MOST = 100
 def reap(run: UUID | None = None) -> list[UUID]:
     """End every run that was given up (or this one, if it was); answers which. Synchronous."""
     lost = Run.objects.filter(GIVEN_UP, **({} if run is None else {"uuid": run}))
-    return [one for one in lost.values_list("uuid", flat=True)[:MOST] if _reap(one)]
+    return [one for one in lost.values_list("uuid", flat=True)[:MOST] if _reaped(one)]
 
 
 def unlocked() -> QuerySet[Run]:
@@ -41,6 +42,17 @@ def unlocked() -> QuerySet[Run]:
     """
     features = connections[router.db_for_write(Run)].features
     return Run.objects.select_for_update(of=("self",), skip_locked=features.has_select_for_update_skip_locked)
+
+
+def _reaped(run: UUID) -> bool:
+    """Whether it was ended. One that cannot be, whatever is odd about its rows, keeps no other waiting."""
+    try:
+        return _reap(run)
+    except LOST_DATABASE:
+        raise
+    except Exception:
+        log.exception("run %s could not be given up", run)
+        return False
 
 
 def _reap(run: UUID) -> bool:
