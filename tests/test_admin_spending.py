@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from uuid import uuid4
 
@@ -13,8 +13,10 @@ import pytest
 from django.contrib.auth.models import Permission
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
 from django.utils.timezone import localdate
 
+from openrouter_app.admin.spending import FilterForm
 from openrouter_app.models import BudgetPeriod, Charge
 from openrouter_app.templatetags.openrouter_money import dollars
 from tests.factories import make_user
@@ -180,3 +182,11 @@ def test_month_of_the_chart_is_named(browser):
     spend("1")
     first = date(localdate().year - 1, 1, 1)
     assert "US dollars a month" in shown(browser.get(PAGE, {"first": first.isoformat()}))
+
+
+@pytest.mark.parametrize(("now", "reader"), [("02:00", "America/Los_Angeles"), ("20:00", "Asia/Tokyo")])
+def test_last_day_is_the_sites_wherever_the_reader_is(monkeypatch, now, reader):
+    moment = datetime.fromisoformat(f"2026-03-30T{now}:00+00:00")
+    monkeypatch.setattr("django.utils.timezone.now", lambda: moment)
+    with timezone.override(reader):
+        assert FilterForm({}).filters.last == FilterForm({"payer": "site"}).filters.last == date(2026, 3, 30)

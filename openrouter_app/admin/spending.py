@@ -15,10 +15,10 @@ from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
-from django.utils.timezone import localdate
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
+from ..limits.pots import today
 from ..models import Spending
 from ..spending import Filters, chart_of, csv_rows, report
 from .display import STYLESHEET
@@ -62,7 +62,7 @@ class FilterForm(forms.Form):
         cleaned: dict[str, Any] = super().clean() or self.cleaned_data
         if self.errors:
             return cleaned
-        last = max(cleaned["last"] or localdate(), EARLIEST)
+        last = max(cleaned["last"] or today(), EARLIEST)
         first = cleaned["first"] or last - timedelta(days=DAYS - 1)
         if first > last:
             self.add_error("first", gettext("The first day comes after the last."))
@@ -76,8 +76,8 @@ class FilterForm(forms.Form):
         """What was chosen; the last days where it makes no sense."""
         if self.is_valid():
             return Filters(**self.cleaned_data)
-        today = localdate()
-        return Filters(today - timedelta(days=DAYS - 1), today)
+        last = today()
+        return Filters(last - timedelta(days=DAYS - 1), last)
 
 
 @admin.register(Spending)
