@@ -146,7 +146,7 @@ def test_second_budget_for_the_same_is_refused(admin_client, chain, scope):
     target = {"chain": chain} if scope == "chain" else {}
     make_pot(scope, "1", **target)
     response = add(admin_client, scope=scope, limit="2", **{name: row.pk for name, row in target.items()})
-    assert "There is such a budget already" in str(problems(response))
+    assert problems(response) == {"__all__": ["There is such a budget already: change its limit."]}
     assert add(
         admin_client, scope=scope, limit="2", period="month", **({"chain": chain.pk} if target else {})
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from django.conf import settings
@@ -115,6 +116,9 @@ class Budget(models.Model):
         same = Budget.objects.filter(scope=self.scope, period=self.period, **targets).exclude(pk=self.pk)
         if (self.scope not in targets or targets[self.scope] is not None) and same.exists():
             raise ValidationError(_("There is such a budget already: change its limit."))
+
+    def validate_constraints(self, exclude: Collection[str] | None = None) -> None:
+        """Nothing: `clean` has said all of it, in words for people."""
 
 
 class BudgetPeriod(models.Model):
