@@ -49,8 +49,10 @@ def owner():
 
 
 @pytest.fixture
-def handle(monkeypatch):
+def handle(monkeypatch, transactional_db):
     """Register functions as handlers for one test."""
+    # A handler that an earlier test left in its thread may have done its work after that test was cleaned up.
+    Group.objects.all().delete()
 
     def register(function, name="act", **fields):
         monkeypatch.setitem(tool_handlers._handlers, name, Handler(name, function, **fields))

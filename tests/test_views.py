@@ -125,7 +125,12 @@ def test_the_page_says_nothing_of_the_prompt(client: Client) -> None:
     make_chain("secret", ("system", "The canary sings {text}"), ("human", "{text}"), model="vendor/canary")
     html = page(client, "/chains/secret/")
     assert "canary" not in html
-    assert config_of(html) == {"chain": "secret", "socket": "/ws/openrouter/", "unfinished": None}
+    assert config_of(html) == {
+        "chain": "secret",
+        "socket": "/ws/openrouter/",
+        "unfinished": None,
+        "account": None,
+    }
 
 
 def test_the_socket_is_where_the_settings_put_it(client: Client, settings: Any) -> None:

@@ -46,6 +46,7 @@ FIXED = ["scope", "chain", "group", "user", "period"]
 class BudgetAdmin(_BudgetAdmin):
     """Pots with what was spent and is reserved now. Of one that has a ledger only the limit is changed."""
 
+    actions = None  # none that deletes many: most could not be
     list_display = ["pot", "period", "limit_now", "spent_now", "reserved_now", "left_now"]
     list_display_links = ["pot"]
     list_filter = ["scope", "period"]
@@ -91,12 +92,6 @@ class BudgetAdmin(_BudgetAdmin):
         """Not while it has a ledger: empty the limit instead."""
         may = super().has_delete_permission(request, obj)
         return may and (obj is None or not obj.periods.exists())
-
-    def get_actions(self, request: HttpRequest) -> dict[str, Any]:
-        """None that deletes many: most could not be."""
-        actions = super().get_actions(request)
-        actions.pop("delete_selected", None)
-        return actions
 
     @admin.display(description=_("budget"), ordering="scope")
     def pot(self, budget: Budget) -> str:
