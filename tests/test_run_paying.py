@@ -113,6 +113,14 @@ async def test_key_that_cannot_be_opened_any_more_counts_as_none(provider, owner
     assert (await row_of(run)).error_code == "needs_key"
 
 
+async def test_site_pays_for_whom_a_key_cannot_be_opened_where_it_may(provider, owner, key, settings):
+    await make(make_chain)(payer="user_or_site")
+    settings.SECRET_KEY = "another one than it was encrypted with"
+    provider.reply("Hi")
+    assert (await ended(owner))["status"] == "done"
+    assert used_keys(provider) == [SITE]
+
+
 async def test_users_key_that_is_rejected_is_dropped_and_the_page_offers_to_connect(provider, owner, key):
     await make(make_chain)(payer="user")
     provider.error("unknown_key")
