@@ -7,15 +7,21 @@ is started there would be cut short. The loop begins when it is first needed, an
 from __future__ import annotations
 
 import asyncio
+import atexit
 import os
 import threading
 from collections.abc import Coroutine
 from concurrent.futures import Future
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from django.utils.translation import get_language, override
 
 Result = TypeVar("Result")
+
+
+PATIENCE = 1.0
+"""Seconds that the end of a process waits for the loop to close what it holds."""
 
 
 class _Loop:
@@ -31,6 +37,13 @@ class _Loop:
                     target=self._loop.run_forever, name="openrouter background", daemon=True
                 ).start()
         return asyncio.run_coroutine_threadsafe(_speaking(get_language(), coroutine), self._loop)
+
+    def end(self) -> None:
+        """At the process's end: what was kept open on the loop, the connections to OpenRouter, is closed."""
+        if self._loop is not None:
+            closing = asyncio.run_coroutine_threadsafe(self._loop.shutdown_asyncgens(), self._loop)
+            with suppress(Exception):
+                closing.result(PATIENCE)
 
 
 async def _speaking(language: str | None, coroutine: Coroutine[Any, Any, Result]) -> Result:
@@ -52,6 +65,8 @@ def _begin_anew() -> None:
     global _loop
     _loop = _Loop()
 
+
+atexit.register(lambda: _loop.end())
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_begin_anew)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import subprocess
+import sys
 import threading
 import time
 
@@ -67,3 +69,17 @@ def test_forked_process_begins_anew(monkeypatch):
             break
         time.sleep(0.01)
     theirs._loop.close()
+
+
+def test_process_that_ends_closes_what_the_loop_holds_and_says_nothing():
+    code = (
+        "from django.conf import settings\n"
+        "settings.configure(USE_I18N=False)\n"
+        "from openrouter_app.background import in_background\n"
+        "from openrouter_app.engine import client\n"
+        "async def use():\n"
+        "    client.async_client()\n"
+        "in_background(use()).result()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

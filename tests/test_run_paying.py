@@ -312,6 +312,26 @@ async def test_loop_stops_at_the_step_that_the_budget_cannot_pay(provider, owner
     assert (period.spent, period.reserved) == (USD("0.5"), 0)
 
 
+@pytest.mark.parametrize("has_key", [True, False])
+async def test_loop_that_the_site_cannot_go_on_with_tells_only_who_lacks_an_account_to_connect_one(
+    provider, owner, user, monkeypatch, has_key
+):
+    monkeypatch.setitem(tool_handlers._handlers, "act", Handler("act", make_group))
+    await make(make_acting_chain)()
+    await make(Chain.objects.all().update)(options={"max_tokens": 100}, payer="site_then_user")
+    await make((await Chain.objects.aget()).publish)()
+    await make(make_prices)()
+    await make(make_pot)("site", "0.5")
+    if has_key:
+        await make(keys.store)(user, Secret(KEY), UserKey.Origin.OAUTH, KeyInfo())
+    provider.call("make_group", {"name": "bears"}, id="c1", usage={"cost": 0.5})
+    run, _new = await runs.queue(Start(owner, chain="acting", input={"text": "hi"}))
+    await runs.execute(run)
+    row = await row_of(run)
+    assert (row.error_code, row.payer) == ("budget", "site")
+    assert ("connect" in row.private["details"]) is not has_key
+
+
 async def test_run_that_waited_fails_where_its_budget_was_spent_meanwhile(provider, owner, monkeypatch):
     monkeypatch.setitem(tool_handlers._handlers, "act", Handler("act", make_group))
     await make(make_acting_chain)(approval="owner")

@@ -67,7 +67,8 @@ def _reserve(prepared: Prepared, prompt_bytes: int, cost: Decimal | None) -> Non
         user=user,
         chain=Chain.objects.get(slug=prepared.chain),
         prompt_bytes=prompt_bytes,
-        has_user_key=prepared.payer == Run.Payer.USER,
+        # who has connected an account is not told to
+        has_user_key=prepared.users_may_pay and keys.key_of(owner.user_id) is not None,
         model=prepared.model,
         options={**prepared.body["options"], **prepared.options},
     )
