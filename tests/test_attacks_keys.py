@@ -544,9 +544,8 @@ async def test_A15_a_run_with_such_a_row_asks_for_a_key_and_asks_no_model(provid
     chain = await sync_to_async(make_chain)("paid", payer="user", access="authenticated")
     async with connected(eve) as sock:
         await sock.send_frame("run.start", id="a" * 32, chain=chain.slug, input={"text": "hi"})
-        run = (await sock.until("run.accepted"))["run"]
-        view = await sock.watch(run)
-    assert view.state["error"]["code"] == "needs_key"
+        refused = await sock.until("error")
+    assert (refused["code"], refused["details"]) == ("needs_key", {"connect": True})
     assert provider.requests == ()
 
 
