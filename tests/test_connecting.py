@@ -193,6 +193,14 @@ def test_another_key_is_offered_and_not_taken(client, ada):
         assert words in page
 
 
+def test_both_keys_lead_to_their_pages_at_openrouter_where_the_one_that_goes_can_be_deleted(client, ada):
+    old = have_another_key(ada)
+    connect(client)
+    page = client.get("/account/replace/").content.decode()
+    for hash in (old.key_hash, OfferedKey.objects.get().key_hash):
+        assert f'/keys/{hash}" rel="noreferrer"' in page
+
+
 def test_new_key_takes_the_place_of_the_old_one_when_its_user_says_so(client, ada, openrouter):
     have_another_key(ada)
     connect(client, next="/chains/talk/")
