@@ -272,6 +272,7 @@ def test_stop_from_the_other_tab(
     visitor = visit(site.address)
     first = visitor.tab()
     run(first)
+    openrouter.wait_until(lambda: openrouter.active)  # a tab that opens before there is a run joins none
     second = visitor.tab()
     answer.open(1)
     for page in (first, second):
