@@ -116,7 +116,14 @@ class Read(NamedTuple):
 
 
 def read(page: Page) -> Read:
-    page.evaluate("document.querySelectorAll('details').forEach((fold) => { fold.open = true; })")
+    page.evaluate(
+        """() => {
+          for (const fold of document.querySelectorAll("details")) fold.open = true;
+          // what is out of sight and not laid out reads as nothing
+          for (const one of document.querySelectorAll(".openrouter-thread, .openrouter-thread *"))
+            one.style.contentVisibility = "visible";
+        }"""
+    )
     texts = [
         [re.sub(r"\s+", " ", words).strip() for words in page.locator(selector).all_inner_texts()]
         for selector in (".openrouter-message", ".openrouter-card")
