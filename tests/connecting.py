@@ -7,9 +7,10 @@ from html import unescape
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-import httpx
 from django.test import Client
 from django.urls import reverse
+
+from openrouter_app.engine.client import httpx
 
 ACCOUNT = "/account/"
 

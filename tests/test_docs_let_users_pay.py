@@ -8,7 +8,6 @@ from decimal import Decimal
 from html import unescape
 from pathlib import Path
 
-import httpx
 import pytest
 from django.contrib.auth import get_user_model
 from django.template import engines
@@ -19,6 +18,7 @@ from openrouter_app.background import in_background
 from openrouter_app.conf import get_settings
 from openrouter_app.engine import client as engine_client
 from openrouter_app.engine.accounts import KeyInfo
+from openrouter_app.engine.client import httpx
 from openrouter_app.engine.secret import Secret
 from openrouter_app.models import Chain, UserKey
 
