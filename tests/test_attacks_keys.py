@@ -307,6 +307,10 @@ calls anything that fails.
 """
 
 
+UNBEGUN = {("patience.py", "protected")}
+"""What holds a coroutine that has yet to begin: torn apart there, it is complained of in some later test."""
+
+
 class Fault(Exception):
     """Raised in the middle of things."""
 
@@ -319,7 +323,7 @@ def lines_of(act: Any) -> list[tuple[str, int]]:
         path = Path(frame.f_code.co_filename)
         if "openrouter_app" not in path.parts or "testing" in path.parts or path.name == "client.py":
             return None  # the clients know no key, and have a lock that must not stay locked
-        if event == "line" and (path.name, frame.f_code.co_name) not in HIDING:
+        if event == "line" and (path.name, frame.f_code.co_name) not in HIDING | UNBEGUN:
             found[frame.f_code.co_filename, frame.f_lineno] = None
         return trace
 
@@ -399,7 +403,8 @@ def test_A13_no_variable_holds_a_key_whichever_line_of_a_request_fails(openroute
         assert_no_line_leaks(lines, act)
     finally:
         client.set_transport("auto")
-        gc.collect()  # what was torn apart is complained of here, and not in another test
+        for _ in range(3):
+            gc.collect()  # what was torn apart is complained of here, and not in another test
 
 
 def assert_no_line_leaks(lines: list[tuple[str, int]], act: Any) -> None:
