@@ -10,7 +10,18 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 HERE = str(Path(__file__).parent)
-LOUD = ("", "asyncio", "django.db.backends", "httpx", "httpcore", "hpack", "aiohttp", "openrouter_app")
+LOUD = (
+    "",
+    "asyncio",
+    "django.db.backends",
+    "httpx",
+    "httpx2",
+    "httpcore",
+    "httpcore2",
+    "hpack",
+    "aiohttp",
+    "openrouter_app",
+)
 
 
 def told(error: BaseException) -> str:

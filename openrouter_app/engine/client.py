@@ -90,7 +90,9 @@ class _Redacting(logging.Filter):
         return True
 
 
-logging.getLogger("httpcore.http11").addFilter(_Redacting())
+WIRE_LOG = "httpcore2.http11" if httpx.__name__ == "httpx2" else "httpcore.http11"
+"""The logger of whoever reads the answers' headers; httpx's successor brings its own."""
+logging.getLogger(WIRE_LOG).addFilter(_Redacting())
 
 TRANSPORTS = ("auto", "httpx", "aiohttp")
 _transport = "auto"
