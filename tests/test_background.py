@@ -78,8 +78,13 @@ def test_process_that_ends_closes_what_the_loop_holds_and_says_nothing():
         "from openrouter_app.background import in_background\n"
         "from openrouter_app.engine import client\n"
         "async def use():\n"
-        "    client.async_client()\n"
+        "    used = client.async_client()\n"
+        "    aclose = used.aclose\n"
+        "    async def said():\n"
+        "        await aclose()\n"
+        "        print('closed')\n"
+        "    used.aclose = said\n"
         "in_background(use()).result()\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "closed\n", "")
