@@ -76,6 +76,12 @@ def test_an_amount_that_no_column_holds_counts_as_not_said():
     assert (row.limit, row.usage, len(row.label)) == (None, None, 200)
 
 
+def test_an_amount_that_no_column_holds_once_it_is_rounded_counts_as_not_said():
+    row = connect(make_user(), info=KeyInfo(limit=Decimal("99999999.99999999999"), usage=Decimal("1e-300")))
+    row.refresh_from_db()
+    assert (row.limit, row.usage) == (None, 0)
+
+
 def test_a_label_is_stored_whatever_openrouter_puts_into_it():
     row = connect(make_user(), info=KeyInfo(label="a\0b"))
     row.refresh_from_db()

@@ -119,4 +119,7 @@ def _said(info: KeyInfo) -> dict[str, Any]:
 
 def _dollars(value: Decimal | None) -> Decimal | None:
     """The number as a column takes it; None for one that no account has."""
-    return value.quantize(_PLACES) if value is not None and abs(value) < _MOST else None
+    if value is None or abs(value) >= _MOST:
+        return None
+    rounded = value.quantize(_PLACES)
+    return rounded if abs(rounded) < _MOST else None
