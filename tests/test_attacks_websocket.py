@@ -18,9 +18,9 @@ from django.test import Client
 from django.urls import reverse
 
 from openrouter_app import consumers, protocol, runs, sockets, tool_handlers
-from openrouter_app.models import Chain, Conversation, Run, ToolCall, ToolSpec
+from openrouter_app.models import Chain, Conversation, Run, RunEvent, ToolCall, ToolSpec
 from openrouter_app.runs import watching
-from openrouter_app.testing import Gate
+from openrouter_app.testing import Gate, Reasoning, ToolCallScript
 from openrouter_app.tool_handlers import Handler
 from tests.factories import make_chain, make_user
 from tests.followers import until
@@ -30,6 +30,10 @@ from tests.test_attack_ids import frames_with
 pytestmark = pytest.mark.django_db(transaction=True)
 make = sync_to_async
 SCHEMA = {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]}
+DETAILS = (
+    {"type": "reasoning.text", "text": "Hm.", "signature": "CANARY-SIGNATURE", "index": 0},
+    {"type": "reasoning.encrypted", "data": "CANARY-DATA", "id": "rs_1", "index": 1},
+)
 
 
 @pytest.fixture(autouse=True)
@@ -617,14 +621,23 @@ async def test_a6_two_hundred_sockets_that_watch_are_looked_after_together(provi
 # ---- A33, A37 ----
 
 
-async def test_a33_no_frame_has_the_prompt_a_hidden_result_or_what_a_run_waits_with(provider, acts):
+async def test_a33_invariant_18_no_frame_or_event_has_the_prompt_a_hidden_result_or_what_a_run_waits_with(
+    provider, acts
+):
     await make(make_acting_chat)()
     browser = await make(session_of)()
     heard: list[Any] = []
     async with connected(client=browser) as sock:
-        mine = await asks(sock, provider)
+        provider.reply(
+            Reasoning("Hm.", details=DETAILS), ToolCallScript("chat_act", {"name": "bears"}, id="c1")
+        )
+        mine = await says(sock)
+        await waits(mine["run"])
         private = (await Run.objects.aget()).private
-        assert "CANARY-PROMPT" in private["loop"], "the row has it"
+        for canary in ("CANARY-PROMPT", "CANARY-SIGNATURE", "CANARY-DATA"):
+            assert canary in private["loop"], "the row has it"
+        heard += await make(list)(RunEvent.objects.values_list("events", flat=True))
+        assert "tool.approval" in "".join(heard)
         await sock.send_frame("run.follow", run=mine["run"])
         await sock.send_frame("run.follow", conversation=mine["conversation"])
         heard += await everything_from(sock)
@@ -639,7 +652,8 @@ async def test_a33_no_frame_has_the_prompt_a_hidden_result_or_what_a_run_waits_w
         await sock.send_frame("run.follow", run=again["run"])
         heard += await everything_from(sock)
     assert acts == ["bears"]
-    assert "CANARY-RESULT" in json.dumps(provider.requests[-1].json), "the model was told"
+    for canary in ("CANARY-RESULT", "CANARY-DATA"):
+        assert canary in json.dumps([asked.json for asked in provider.requests[1:]]), "the model was told"
     for name in ("conversation", "conversation-data", "conversation-export-json", "conversation-export-md"):
         address = reverse(f"openrouter_app:{name}", args=[mine["conversation"]])
         response = await make(browser.get)(address)
