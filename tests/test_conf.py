@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import get_type_hints
+
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
-from openrouter_app.conf import Settings, get_settings, mistakes
+from openrouter_app.conf import Seconds, Settings, get_settings, mistakes
 
 CANARY = "sk-or-v1-CANARYCANARYCANARY"
 
@@ -17,30 +19,51 @@ def test_without_a_setting_every_key_has_its_default(settings):
     assert get_settings().MAX_FRAME == 65_536
 
 
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("QUEUE_TIMEOUT", 60),
-        ("FLUSH_INTERVAL", 0.25),
-        ("DATABASE_PATIENCE", 10),
-        ("LEASE", 30),
-        ("LEASE_RENEWAL", 10),
-        ("REAP_INTERVAL", 10),
-        ("FOLLOW_POLL", 1),
-        ("PRESENCE_INTERVAL", 10),
-        ("PRESENCE_TIMEOUT", 25),
-        ("LAYER_TIMEOUT", 1),
-        ("SESSION_RECHECK", 25),
-        ("DRAIN_TIMEOUT", 30),
-        ("HEARTBEAT", 20),
-        ("MAX_RUNS", 200),
-        ("MAX_QUEUED_RUNS", 100),
-        ("MAX_RUNS_PER_USER", 20),
-        ("MAX_RUNS_PER_CHAIN", 0),
-    ],
-)
+FIGURES = {
+    "HEARTBEAT": 20,
+    "CONNECT_TIMEOUT": 5,
+    "FIRST_CONTENT_TIMEOUT": 60,
+    "IDLE_TIMEOUT": 45,
+    "TOTAL_TIMEOUT": 600,
+    "QUEUE_TIMEOUT": 60,
+    "SETTLE_TIMEOUT": 24 * 3_600,
+    "CATALOGUE_MAX_AGE": 7 * 24 * 3_600,
+    "APPROVAL_TIMEOUT": 3 * 24 * 3_600,
+    "FLUSH_INTERVAL": 0.25,
+    "DATABASE_PATIENCE": 10,
+    "LEASE": 30,
+    "LEASE_RENEWAL": 10,
+    "REAP_INTERVAL": 10,
+    "FOLLOW_POLL": 1,
+    "PRESENCE_INTERVAL": 10,
+    "PRESENCE_TIMEOUT": 25,
+    "LAYER_TIMEOUT": 1,
+    "SESSION_RECHECK": 25,
+    "DRAIN_TIMEOUT": 30,
+    "MAX_FRAME": 65_536,
+    "MAX_RUNS_PER_SOCKET": 20,
+    "MAX_SOCKETS_PER_USER": 100,
+    "MAX_RUNS": 200,
+    "MAX_QUEUED_RUNS": 100,
+    "MAX_RUNS_PER_USER": 20,
+    "MAX_RUNS_PER_CHAIN": 0,
+    "MAX_STARTS_PER_USER": 60,
+    "MAX_STARTS_PER_CHAIN": 0,
+    "MAX_TOOL_STEPS": 10,
+    "MAX_TOOL_CALLS": 50,
+}
+
+
+@pytest.mark.parametrize(("name", "value"), FIGURES.items())
 def test_durable_runs_are_kept_with_these_figures(settings, name, value):
     assert getattr(get_settings(), name) == value
+
+
+def test_every_time_and_every_limit_has_its_figure_here():
+    kinds = get_type_hints(Settings, include_extras=True)
+    times = {name for name, kind in kinds.items() if kind == Seconds}
+    limits = {name for name in kinds if name.startswith("MAX_")}
+    assert set(FIGURES) == times | limits
 
 
 def test_a_change_is_seen_at_once(settings):

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import get_type_hints
 
-from openrouter_app.conf import Settings
+from openrouter_app.conf import Seconds, Settings
 from project.web import WebProcess
 
 FASTER = 20
@@ -18,8 +18,8 @@ SLOWER = {"CONNECT_TIMEOUT": 2.0, "LAYER_TIMEOUT": 0.25, "TOTAL_TIMEOUT": 60.0}
 
 CLOCKS: Mapping[str, float] = {
     name: SLOWER.get(name, max(getattr(Settings(), name) / FASTER, LEAST))
-    for name, kind in get_type_hints(Settings).items()
-    if kind is float
+    for name, kind in get_type_hints(Settings, include_extras=True).items()
+    if kind == Seconds
 }
 """Every setting that is a number of seconds, at a twentieth of its default."""
 

@@ -333,7 +333,7 @@ async def test_killed_in_an_async_handler_its_outcome_is_unknown_and_it_is_not_r
     await bed.check(fresh_snapshots=True)
 
 
-@pytest.mark.parametrize("trial", range(int(os.environ.get("FAULTS_TRIALS", "20")) // 10))
+@pytest.mark.parametrize("trial", range(int(os.environ.get("FAULTS_TRIALS", "20")) // 4))
 async def test_killed_at_any_moment_effect_and_result_are_there_both_or_neither(ledger: Ledger, trial):
     bed = ledger.bed
     site = await bed.site()
