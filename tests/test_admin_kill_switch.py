@@ -12,7 +12,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from openrouter_app import limits
-from openrouter_app.admin import kill_switch
+from openrouter_app.admin import chains, kill_switch
 from openrouter_app.models import Chain, KillSwitch, Run
 from openrouter_app.refusals import Refused
 from tests.factories import make_chain, make_run, make_user
@@ -148,4 +148,15 @@ def test_switch_is_on_for_everybody_before_what_runs_is_looked_for(admin_client,
         kill_switch, "stop_all", lambda request, chosen: in_transaction.append(connection.in_atomic_block)
     )
     admin_client.post(reverse(PAGE), {"on": "1", "stop_running": "1"})
+    assert in_transaction == [False]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_chains_are_off_for_everybody_before_what_runs_is_looked_for(admin_client, monkeypatch):
+    monkeypatch.setitem(connections.settings["default"], "ATOMIC_REQUESTS", True)
+    in_transaction = []
+    monkeypatch.setattr(
+        chains, "stop_all", lambda request, chosen: in_transaction.append(connection.in_atomic_block)
+    )
+    switch_off(admin_client, make_chain("echo"))
     assert in_transaction == [False]

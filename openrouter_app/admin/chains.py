@@ -8,6 +8,7 @@ from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied, ValidationError
+from django.db import transaction
 from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.template.loader import render_to_string
@@ -147,12 +148,12 @@ class ChainAdmin(_ChainAdmin):
 
     @admin.action(description=_("Switch off at once, and stop their runs"), permissions=["change"])
     def switch_off(self, request: HttpRequest, queryset: QuerySet[Chain]) -> None:
-        """Off first: what is stopped must not be started again meanwhile."""
+        """Off for everybody first: what is stopped must not be started again meanwhile."""
         chosen = list(queryset)
         Chain.objects.filter(pk__in=[chain.pk for chain in chosen]).update(enabled=False)
         for chain in chosen:
             self.log_change(request, chain, gettext("Switched off."))
-        stop_all(request, Run.objects.filter(chain__in=chosen))
+        transaction.on_commit(lambda: stop_all(request, Run.objects.filter(chain__in=chosen)))
 
     def _publish(self, request: HttpRequest, chain: Chain, note: str = "") -> None:
         """Publish, write the history, and say what happened."""
