@@ -10,12 +10,14 @@ from pathlib import Path
 
 import pytest
 from django.core.cache import cache
+from django.core.management.base import BaseCommand
 from django.dispatch import Signal
 from django.test import Client
 from django.urls import reverse
 
 from openrouter_app import health, runs, signals
 from openrouter_app.database import in_database_thread
+from openrouter_app.management import commands
 from openrouter_app.runs import notices
 from tests.factories import make_user
 
@@ -47,6 +49,19 @@ def test_numbers_are_those_of_the_code():
     assert notices.AT_EXIT == 2
     assert "leaves its\nreceivers two seconds" in TEXT
     assert health.ASK_AGAIN_AFTER == 1
+
+
+def test_every_command_is_listed_with_what_it_takes():
+    folder = Path(commands.__file__).parent
+    listed = dict(re.findall(r"^\| `(openrouter_\w+)` \| (.*) \|$", TEXT, re.MULTILINE))
+    assert set(listed) == {path.stem for path in folder.glob("openrouter_*.py")}
+    usual = {action.dest for action in BaseCommand().create_parser("manage.py", "x")._actions}
+    for name, line in listed.items():
+        command = importlib.import_module(f"{commands.__name__}.{name}").Command()
+        parser = command.create_parser("manage.py", name)
+        own = [action.option_strings for action in parser._actions if action.dest not in usual]
+        taken = {option for options in own for option in options}
+        assert set(re.findall(r"`(--[\w-]+)`", line)) == taken, name
 
 
 def test_failures_are_counted():
