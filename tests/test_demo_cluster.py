@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import signal
 import subprocess
 import sys
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -16,6 +17,8 @@ import pytest
 
 from openrouter_app.engine.client import httpx
 from project import postgres, valkey
+from tests.faults.pages import Page, new_visitor
+from tests.followers import until
 from tests.servers import needed
 
 ROOT = Path(__file__).parents[1]
@@ -40,12 +43,13 @@ def names_of(processes):
     return names
 
 
-@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
-def test_cluster_serves_at_two_addresses_and_ends_all_it_started(tmp_path, signum):
+@contextmanager
+def cluster(var, signum=signal.SIGTERM, **env):
+    """Its addresses and the processes it has started, until it gets the signal; its files in ``var``."""
     kept = {
         name: value for name, value in os.environ.items() if not name.startswith(("OPENROUTER_", "DJANGO_"))
     }
-    env = kept | {"PORT": "0", "HOST": "127.0.0.1", "DEMO_VAR": str(tmp_path), "MODEL": ""}
+    env = kept | {"PORT": "0", "HOST": "127.0.0.1", "DEMO_VAR": str(var), "MODEL": ""} | env
     command = [sys.executable, "-m", "project.cluster"]
     with subprocess.Popen(command, cwd=ROOT, env=env, stdout=subprocess.PIPE, text=True) as process:
         try:
@@ -55,16 +59,36 @@ def test_cluster_serves_at_two_addresses_and_ends_all_it_started(tmp_path, signu
                 assert line, said
                 said += line
             started = psutil.Process(process.pid).children(recursive=True)
-            assert {"postgres", "valkey-server"} <= names_of(started)
-            first, second = re.findall(r"The page +(http://\S+/)\n", said)
-            with httpx.Client(trust_env=False) as browser:
-                assert browser.get(f"{first}chains/count/").status_code == 200
-                mine = browser.cookies["openrouter_demo_session"]
-                assert browser.get(f"{second}chains/count/").status_code == 200
-                assert browser.cookies["openrouter_demo_session"] == mine
+            yield re.findall(r"The page +(http://\S+)/\n", said), started
         finally:
             process.send_signal(signum)
             process.wait(30)
-            postgres.remove(tmp_path / "cluster" / "postgres")
+            postgres.remove(var / "cluster" / "postgres")
     assert process.returncode == 128 + signum
     assert not psutil.wait_procs(started, timeout=5)[1]
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+def test_cluster_serves_at_two_addresses_and_ends_all_it_started(tmp_path, signum):
+    with cluster(tmp_path, signum) as ((first, second), started), httpx.Client(trust_env=False) as browser:
+        assert {"postgres", "valkey-server"} <= names_of(started)
+        assert browser.get(f"{first}/chains/count/").status_code == 200
+        mine = browser.cookies["openrouter_demo_session"]
+        assert browser.get(f"{second}/chains/count/").status_code == 200
+        assert browser.cookies["openrouter_demo_session"] == mine
+
+
+async def test_run_that_was_started_at_one_address_is_watched_and_stopped_at_the_other(tmp_path, openrouter):
+    openrouter.stall("Hel", seconds=120)
+    answers = {"OPENROUTER_BASE_URL": openrouter.base_url, "OPENROUTER_API_KEY": "test"}
+    with cluster(tmp_path, **answers) as ((first, second), _):
+        visitor = await asyncio.to_thread(new_visitor, first)
+        async with Page(first, visitor) as page, Page(second, visitor) as other:
+            run = await page.start()
+            await other.follow(run)
+            await other.says(run, "Hel")
+            await other.stop(run)
+            for each in (page, other):
+                state = await each.ended(run)
+                assert (state["status"], state["parts"][-1]["text"]) == ("stopped", "Hel")
+        await until(lambda: not openrouter.active)
