@@ -526,7 +526,7 @@ async def test_handshake_is_refused_while_the_database_is_away(monkeypatch, capl
     assert (await socket().connect())[0] is False
 
 
-async def test_stop_is_heard_while_an_earlier_frame_waits_for_the_database(provider, monkeypatch):
+async def test_f34_stop_is_heard_while_an_earlier_frame_waits_for_the_database(provider, monkeypatch):
     await make(make_chain)()
     provider.stall("Hel", seconds=60)
     held = asyncio.Event()

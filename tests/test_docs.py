@@ -100,6 +100,10 @@ def test_reliability_page_names_every_fault_and_invariant_with_tests_that_there_
     page = (DOCS / "reliability.md").read_text()
     faults = re.findall(r"^\| F(\d+) ", page, re.M)
     assert [int(number) for number in faults] == list(range(1, 43))
+    for number, row in re.findall(r"^\| F(\d+) (.*)$", page, re.M):
+        assert f"::test_f{number:>02}_" in row or "does not apply" in row, (
+            f"F{number}: no test with its number"
+        )
     rows = re.findall(r"^\| ((?:\d+(?:, )?)+) ", page, re.M)
     assert sorted(int(number) for row in rows for number in row.split(", ")) == list(range(1, 26))
     named = re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", page)

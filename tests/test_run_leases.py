@@ -300,7 +300,7 @@ def test_run_that_is_renewed_while_the_reaper_comes_is_left_alone(monkeypatch):
 # ---- whose time it is ----
 
 
-def test_leases_are_in_the_databases_time_whatever_this_machines_clock_says(skewed):
+def test_f42_leases_are_in_the_databases_time_whatever_this_machines_clock_says(skewed):
     run = make_run("queued")
     claim(run.uuid, "me", fence=run.fence, lease=30, total=600)
     assert runs.reap() == []

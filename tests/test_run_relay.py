@@ -190,7 +190,7 @@ class Broken(InMemoryChannelLayer):
 
 
 @pytest.mark.parametrize("hangs", [False, True])
-async def test_layer_that_fails_or_hangs_harms_no_run_and_is_said_once(live, settings, caplog, hangs):
+async def test_f05_layer_that_fails_or_hangs_harms_no_run_and_is_said_once(live, settings, caplog, hangs):
     settings.OPENROUTER = {"LAYER_TIMEOUT": 0.05}
     layer = Broken()
     layer.hangs = hangs

@@ -459,7 +459,7 @@ def test_a_break_is_mended_in_the_middle_of_an_answer(page: Page, server: Server
 
 
 @pytest.mark.parametrize(("code", "sentence"), [(1012, "has been updated"), (4401, "signed in or out")])
-def test_what_only_a_reload_mends(page: Page, server: Server, code: int, sentence: str) -> None:
+def test_f37_what_only_a_reload_mends(page: Page, server: Server, code: int, sentence: str) -> None:
     page.get_by_label("Foo").fill("a draft")
     server.protocol = 2
     server.sockets[-1].close(code=code)

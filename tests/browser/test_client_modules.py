@@ -406,7 +406,7 @@ def test_a_start_waits_for_the_greeting(static_page: Page) -> None:
     assert url.startswith("ws://127.0.0.1:")
 
 
-def test_an_unknown_protocol_is_told_nothing(static_page: Page) -> None:
+def test_f37_an_unknown_protocol_is_told_nothing(static_page: Page) -> None:
     result = run_js(
         static_page,
         START

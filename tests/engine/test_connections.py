@@ -310,7 +310,7 @@ async def test_gotcha_48_cancelling_closes_the_connection_within_half_a_second()
 
 
 @pytest.mark.parametrize("cancels", [1, 2])
-async def test_cancelling_leaks_no_connection(monkeypatch, transport, cancels):
+async def test_f30_cancelling_leaks_no_connection(monkeypatch, transport, cancels):
     """httpx 0.28 loses places of its pool: for streams cancelled before they were sent, or twice."""
     monkeypatch.setattr(client, "MAX_CONNECTIONS", 10)
     rounds, rng = 15, random.Random(7)

@@ -63,7 +63,7 @@ ends = st.sampled_from([b"\n", b"\r\n", b"\r"])
 
 
 @given(lines, st.data())
-def test_any_cut_gives_the_same_events(given_lines, data):
+def test_f25_any_cut_gives_the_same_events(given_lines, data):
     text = b"".join(line + data.draw(ends) for line in given_lines)
     cuts = sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=8)))
     pieces = [text[a:b] for a, b in zip([0, *cuts], [*cuts, len(text)], strict=True)]
