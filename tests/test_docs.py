@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import ast
 import re
+import shlex
 from pathlib import Path
+from types import SimpleNamespace
 
 import msgspec
 import pytest
+import uvicorn
+from uvicorn.main import main
 
 from openrouter_app import checks, protocol
 from openrouter_app.conf import Settings
 from openrouter_app.runs import events
+from project import web
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -94,6 +99,34 @@ def test_links_lead_somewhere(page):
 @pytest.mark.parametrize("page", sorted((DOCS / "decisions").glob("*.md")), ids=lambda path: path.name)
 def test_decisions_are_short(page):
     assert len(page.read_text().splitlines()) <= 40
+
+
+def uvicorn_lines() -> list[tuple[str, dict[str, object]]]:
+    """(page, what uvicorn makes of it) of every command in the README and docs/ that serves a site."""
+    found = []
+    for page in [ROOT / "README.md", *DOCS.rglob("*.md")]:
+        text = page.read_text().replace("\\\n", "")
+        for line in re.findall(r"^ *(?:`)?(uvicorn mysite\.asgi[^`\n]*)", text, re.MULTILINE):
+            context = main.make_context("uvicorn", shlex.split(line)[1:])
+            given = {
+                name for name in context.params if context.get_parameter_source(name).name == "COMMANDLINE"
+            }
+            found.append((page.name, {name: context.params[name] for name in given}))
+    return found
+
+
+def test_sites_are_served_in_the_docs_as_the_demo_is(monkeypatch):
+    said = {}
+    monkeypatch.setattr(uvicorn, "Config", lambda app, **options: said.update(options))
+    monkeypatch.setattr(uvicorn, "Server", lambda config: SimpleNamespace(run=lambda sockets: None))
+    web.serve(None)
+    lines = uvicorn_lines()
+    assert {page for page, _ in lines} >= {"README.md", "settings.md", "reliability.md"}
+    for page, options in lines:
+        for name in set(options) & set(said):
+            assert options[name] == said[name], (page, name)
+    [whole] = [options for page, options in lines if page == "reliability.md"]
+    assert set(said) - set(whole) == {"lifespan", "log_level"}, "those of uvicorn's own choice will do"
 
 
 def test_reliability_page_names_every_fault_and_invariant_with_tests_that_there_are():
