@@ -24,7 +24,7 @@ from django.http import HttpRequest
 from django.utils.crypto import constant_time_compare
 
 from .database import again_in_database_thread
-from .models import Conversation, Owner, Run
+from .models import Conversation, Hit, Owner, Run
 
 SESSION_KEY = "openrouter_visitor"
 
@@ -64,6 +64,8 @@ def claim_runs(sender: Any, request: HttpRequest, user: Any, **kwargs: Any) -> N
     with transaction.atomic():
         # The conversations first: a message that is being sent to one holds its row.
         Conversation.objects.filter(visitor=visitor).update(user=user, visitor=None)
+        # Before the runs, as a start has it: what he has asked in this minute counts on.
+        Hit.objects.filter(visitor=visitor).update(user=user, visitor=None)
         theirs.filter(client_id__in=used).update(client_id=None)
         theirs.update(user=user, visitor=None)
     # A new id for whoever uses this browser after him.

@@ -13,7 +13,7 @@ from django.utils.translation import gettext_lazy
 
 from ..models import Budget, Chain, Run
 from ..refusals import Refused
-from .a_minute import check_starts
+from .a_minute import count_start
 from .at_once import check_limits
 from .ledger import Short, left_in, reserve, reserve_anew
 from .pots import resets_at
@@ -44,7 +44,7 @@ def admit(ask: Ask) -> str:
     """
     check_kill_switch(ask.chain.pk)
     check_limits(ask.owner, ask.chain)
-    check_starts(ask.owner, ask.chain)
+    count_start(ask.owner, ask.chain)
     wanted = Payer.SITE if ask.owner.is_system else ask.chain.payer
     if wanted == Payer.USER and not ask.has_user_key:
         raise _needs_key(ask)

@@ -32,7 +32,7 @@ def check_limits(owner: Owner, chain: Chain) -> None:
         )
         raise _refused(sentence, most)
     if settings.MAX_RUNS_PER_USER or settings.MAX_STARTS_PER_USER:
-        _alone(f"owner {owner.user_id} {owner.visitor}")
+        hold_off(owner)
     if (most := settings.MAX_RUNS_PER_USER) and _unfinished(Run.objects.for_owner(owner)) >= most:
         sentence = ngettext(
             "You already have a run. Wait for it to end, or stop it.",
@@ -40,6 +40,11 @@ def check_limits(owner: Owner, chain: Chain) -> None:
             most,
         )
         raise _refused(sentence, most)
+
+
+def hold_off(owner: Owner) -> None:
+    """Until the end of the transaction nobody else counts what this owner does."""
+    _alone(f"owner {owner.user_id} {owner.visitor}")
 
 
 def _unfinished(runs: QuerySet[Run]) -> int:

@@ -99,6 +99,20 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
+            name='Hit',
+            fields=[
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('kind', models.CharField(choices=[('start', 'a run was started'), ('key_check', 'OpenRouter was asked about a key')], editable=False, max_length=10, verbose_name='kind')),
+                ('visitor', models.UUIDField(editable=False, null=True, verbose_name='visitor')),
+                ('created', models.DateTimeField(default=django.utils.timezone.now, editable=False, verbose_name='created')),
+            ],
+            options={
+                'verbose_name': 'hit',
+                'verbose_name_plural': 'hits',
+                'default_permissions': (),
+            },
+        ),
+        migrations.CreateModel(
             name='KillSwitch',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
@@ -222,10 +236,6 @@ class Migration(migrations.Migration):
             model_name='run',
             index=models.Index(fields=['visitor', '-created'], name='openrouter_run_visitor_created'),
         ),
-        migrations.AddIndex(
-            model_name='run',
-            index=models.Index(fields=['chain', '-created'], name='openrouter_run_chain_created'),
-        ),
         migrations.AddField(
             model_name='budget',
             name='chain',
@@ -264,6 +274,28 @@ class Migration(migrations.Migration):
             model_name='charge',
             name='user',
             field=models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL, verbose_name='user'),
+        ),
+        migrations.AddField(
+            model_name='hit',
+            name='chain',
+            field=models.ForeignKey(db_index=False, editable=False, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to='openrouter_app.chain', verbose_name='chain'),
+        ),
+        migrations.AddField(
+            model_name='hit',
+            name='user',
+            field=models.ForeignKey(db_index=False, editable=False, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL, verbose_name='user'),
+        ),
+        migrations.AddIndex(
+            model_name='hit',
+            index=models.Index(condition=models.Q(('user__isnull', False)), fields=['user', '-created'], name='openrouter_hit_user'),
+        ),
+        migrations.AddIndex(
+            model_name='hit',
+            index=models.Index(condition=models.Q(('visitor__isnull', False)), fields=['visitor', '-created'], name='openrouter_hit_visitor'),
+        ),
+        migrations.AddIndex(
+            model_name='hit',
+            index=models.Index(condition=models.Q(('chain__isnull', False)), fields=['chain', '-created'], name='openrouter_hit_chain'),
         ),
         migrations.AddField(
             model_name='killswitch',

@@ -15,6 +15,7 @@
 `SignIn`           a sign-in at OpenRouter that has begun
 `OfferedKey`       a key that came while there was another
 `Budget`           a pot for a day or a month, with its `BudgetPeriod` and its `Charge` rows
+`Hit`              what counts against a limit a minute
 `KillSwitch`       the row that stops everything
 `CatalogueModel`   a model that OpenRouter lists
 `Owner`            whose run it is (a value, not a table)
@@ -25,6 +26,7 @@ from .budgets import Budget, BudgetPeriod, Charge, Spending
 from .catalogue import CatalogueModel
 from .chains import Chain
 from .conversations import Conversation, Message
+from .hits import Hit
 from .keys import OfferedKey, SignIn, UserKey
 from .kill_switch import KillSwitch
 from .model_calls import ModelCall
@@ -44,6 +46,7 @@ __all__ = [
     "ChainVersion",
     "Charge",
     "Conversation",
+    "Hit",
     "ImmutableError",
     "KillSwitch",
     "Label",

@@ -173,7 +173,6 @@ class Run(models.Model):
             models.Index(fields=["user", "-created"], name="openrouter_run_user_created"),
             models.Index(fields=["visitor", "-created"], name="openrouter_run_visitor_created"),
             models.Index(fields=["version", "-created"], name="openrouter_run_version_created"),
-            models.Index(fields=["chain", "-created"], name="openrouter_run_chain_created"),
         ]
 
     def __str__(self) -> str:

@@ -44,6 +44,7 @@ async def _reap() -> None:
 def _reaped() -> None:
     reap()
     limits.release_orphans()  # a belt: whoever ends a run gives back what it had reserved
+    limits.forget_hits()
 
 
 async def _expire() -> None:

@@ -94,8 +94,8 @@ def hurry(threads: int, **counted: int) -> dict[str, int]:
     """So many starts of one user at once, where nothing but these settings holds them up."""
     wait, chain, user = a_minute._wait, _chains()[0], _users()[0]
 
-    def dawdling(runs: Any, most: int) -> int:
-        seconds = wait(runs, most)
+    def dawdling(hits: Any, most: int) -> int:
+        seconds = wait(hits, most)
         time.sleep(0.1)
         return seconds
 

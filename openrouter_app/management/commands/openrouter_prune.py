@@ -3,7 +3,7 @@
 Runs that have ended are deleted, and conversations in which nothing was said since; a run of a
 conversation goes with it and not before. In batches, so that no lock is held for long. With
 ``--keep-rows`` a run's texts go and its figures stay: what it cost can still be counted. Sign-ins at
-OpenRouter that nobody came back from go with them.
+OpenRouter that nobody came back from go with them, and what counts against no limit a minute any more.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import transaction
 from django.utils import timezone
 
+from ... import limits
 from ...changing import BATCH, empty
 from ...keys.connecting import sweep
 from ...models import Chain, Conversation, Run
@@ -55,6 +56,8 @@ class Command(BaseCommand):
             self._say(conversations, "conversation", "deleted", dry_run)
         if not dry_run:
             sweep()
+            while limits.forget_hits():
+                pass
 
     def _say(self, count: int, what: str, done: str, dry_run: bool) -> None:
         verb = "would be" if dry_run else "was" if count == 1 else "were"
