@@ -78,32 +78,17 @@ def _delete(pk: int, whatever_runs: bool) -> bool:
     """Delete it behind its lock, so that nothing begins in it meanwhile. False: something had begun.
 
     In the end also under an answer whose process does not answer: should it live, it finds its row gone,
-    and says no more.
+    tells the ledger what it has cost, and says no more.
     """
     with transaction.atomic():
         locked = Conversation.objects.select_for_update().filter(pk=pk).first()
         if locked is not None:
             if not whatever_runs and _unfinished(pk):
                 return False
-            _keep_unsettled(pk)
+            # Whoever ends a run, or learns what it has cost, locks its row before its charges; so do we.
+            list(Run.objects.select_for_update().filter(conversation=pk).order_by("pk").values_list("pk"))
             locked.delete()
     return True
-
-
-def _keep_unsettled(pk: int) -> None:
-    """Of runs whose cost OpenRouter has yet to say the figures stay, in no conversation: deleting them would
-    make their answers free.
-    """
-    unsettled = Run.objects.filter(
-        conversation=pk,
-        status__in=Run.FINAL,
-        model_calls__settled_at=None,
-        model_calls__ask_after__isnull=False,
-    )
-    kept = list(unsettled.values_list("pk", flat=True).distinct())
-    empty(kept)
-    for first in range(0, len(kept), BATCH):
-        Run.objects.filter(pk__in=kept[first : first + BATCH]).update(conversation=None, message=None)
 
 
 def empty(runs: list[int]) -> None:

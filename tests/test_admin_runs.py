@@ -108,7 +108,14 @@ def test_run_shows_input_answer_error_and_what_it_took(admin_client, make_run):
 def test_run_shows_who_paid_and_each_model_call_with_its_cost(admin_client, make_run):
     run = make_run(status="stopped", payer="user", cost=Decimal("0.5004"), cost_estimated=True)
     now = timezone.now()
-    asked = {"run": run, "requested": "a/b", "model": "a/b-2025", "provider": "Acme", "prompt_tokens": 1_200}
+    asked = {
+        "run": run,
+        "run_uuid": run.uuid,
+        "requested": "a/b",
+        "model": "a/b-2025",
+        "provider": "Acme",
+        "prompt_tokens": 1_200,
+    }
     first = {"number": 1, "generation_id": "gen-1", "completion_tokens": 7, "cost": "0.5", "settled_at": now}
     second = {"number": 2, "completion_tokens": 1, "cost": "0.0004", "ask_after": now, "error": "<b>cut</b>"}
     for call in (first, second):

@@ -9,7 +9,7 @@ import pytest
 from asgiref.sync import sync_to_async
 from django.utils import timezone
 
-from openrouter_app import changing, runs
+from openrouter_app import changing, limits, runs
 from openrouter_app.models import Budget, Charge, Conversation, KillSwitch, ModelCall, Owner, Run
 from openrouter_app.runs import Refused, Start
 from openrouter_app.runs.conversing import NEW
@@ -140,15 +140,41 @@ async def test_A31_deleting_what_was_stopped_before_its_cost_is_known_does_not_m
     await runs.stop(owner, run)
     await until_final(run)
     gate.open()
-    assert await make(sums)(pot) == [(0, 0)]
+    assert await make(sums)(pot) == [(0, USD("0.01"))]  # it may have cost all of it
     await changing.delete(await Conversation.objects.aget())
-    left = await row_of(run)  # its figures, until they are whole: nothing that was said
-    assert (left.conversation_id, left.message_id, left.input, left.parts) == (None, None, {}, [])
+    assert not await Run.objects.aexists()
+    assert await make(limits.release_orphans)() == 0
+    assert (await refusal(owner)).code == "budget"
     provider.route("GET", "/generation", {"data": {"total_cost": 0.02}})
     await ModelCall.objects.aupdate(ask_after=timezone.now())
     assert await runs.settle() == 1
     assert await make(sums)(pot) == [(USD("0.02"), 0)]
     assert (await refusal(owner)).code == "budget"
+    assert await runs.settle() == 0
+    assert not await ModelCall.objects.aexists()
+
+
+async def test_A31_no_limit_is_passed_by_stopping_answers_before_their_cost_is_known(provider):
+    await make(make_chain)("echo", options={"max_tokens": 1_000})
+    owner = Owner.of_user(await make(make_user)("ada"))
+    site = await make(make_pot)(limit="0.0031")  # for one answer, and half another
+    provider.reply("some words that were said", Gate())
+    run = await start(owner)
+    await says(run, "some words that were said")
+    worst = (await make(sums)(site))[0][1]
+    await runs.stop(owner, run)
+    await until_final(run)
+    spent, reserved = (await make(sums)(site))[0]
+    assert spent > 0
+    assert (await row_of(run)).cost_estimated
+    assert spent + reserved == worst
+    assert (await refusal(owner)).code == "budget"
+    provider.route("GET", "/generation", {"data": {"total_cost": 0.001}})
+    await ModelCall.objects.aupdate(ask_after=timezone.now())
+    assert await runs.settle() == 1
+    assert await make(sums)(site) == [(USD("0.001"), 0)]
+    provider.reply("whole", usage={"cost": 0.0001})
+    await until_final(await start(owner))
 
 
 async def test_A31_stopping_at_once_again_and_again_is_paid_for(provider):
@@ -163,8 +189,11 @@ async def test_A31_stopping_at_once_again_and_again_is_paid_for(provider):
         await runs.stop(owner, run)
         await until_final(run)
     spent, reserved = (await make(sums)(pot))[0]
-    assert reserved == 0
+    assert reserved > 0
     assert spent > 0
+    await ModelCall.objects.aupdate(ask_after=None)  # whoever could tell knows nothing
+    assert await make(limits.release_orphans)() == 3
+    assert (await make(sums)(pot))[0] == (spent, 0)
     assert spent == sum([row.cost async for row in Run.objects.all()])
 
 

@@ -174,7 +174,7 @@ def test_refusal_says_what_is_left_what_is_set_aside_and_when_it_starts_anew(cha
     refused = refusal_of(ask_of(chain, ada, options={"max_tokens": 100_000}))
     said = refused.message
     assert said.startswith("Your budget for today has $0.10 left; this answer may cost $0.201. ")
-    assert "$0.40 are set aside for answers that are being written." in said
+    assert "$0.40 are set aside for answers whose cost is not known yet." in said
     assert "It starts anew on " in said
     assert refused.details["left"] == "0.1"
     limits.settle(first.run, USD("0.5"))

@@ -284,10 +284,32 @@ def test_cost_that_was_corrected_moves_what_was_settled(chain, ada):
     limits.settle(ask.run, USD("0.002"), model="a/b", estimated=True)
     assert Charge.objects.filter(estimated=True).count() == 2
     for cost in (USD("0.0025"), USD("0.0005"), USD(0), USD("0.001")):
-        limits.correct(ask.run, cost)
+        limits.settle(ask.run, cost)
         assert [sums(site), sums(mine)] == [[(cost, 0)]] * 2
     assert not Charge.objects.filter(estimated=True).exists()
     assert set(Charge.objects.values_list("model", flat=True)) == {"a/b"}
+
+
+def test_what_a_stopped_answer_was_not_charged_stays_reserved_until_it_is_known(chain, ada):
+    site, mine = make_pot(limit="1"), make_pot("user", "1", user=ada)
+    ask = ask_of(chain, ada)
+    let_in(ask)
+    for _ in range(2):  # said again, it changes nothing
+        limits.settle(ask.run, USD("0.002"), estimated=True, hold=True)
+        assert [sums(site), sums(mine)] == [[(USD("0.002"), WORST - USD("0.002"))]] * 2
+    limits.settle(ask.run, USD("0.0005"), estimated=True, hold=True)  # one of its calls was cheaper
+    assert [sums(site), sums(mine)] == [[(USD("0.0005"), WORST - USD("0.002"))]] * 2
+    limits.settle(ask.run, USD("0.0009"))
+    assert [sums(site), sums(mine)] == [[(USD("0.0009"), 0)]] * 2
+    assert_sums_agree()
+
+
+def test_answer_that_cost_more_than_was_reserved_holds_nothing(chain):
+    site = make_pot(limit="1")
+    ask = ask_of(chain)
+    let_in(ask)
+    limits.settle(ask.run, USD("0.5"), estimated=True, hold=True)
+    assert sums(site) == [(USD("0.5"), 0)]
 
 
 def test_yesterdays_run_is_corrected_in_yesterdays_pot(chain, now):
@@ -296,7 +318,7 @@ def test_yesterdays_run_is_corrected_in_yesterdays_pot(chain, now):
     let_in(ask)
     now("2026-03-31 09:00")
     limits.settle(ask.run, USD("0.002"), estimated=True)
-    limits.correct(ask.run, USD("0.001"))
+    limits.settle(ask.run, USD("0.001"))
     assert site.periods.get().starts == date(2026, 3, 30)
     assert sums(site) == [(USD("0.001"), 0)]
 
@@ -314,7 +336,7 @@ def test_run_that_waited_reserves_in_the_period_of_now(chain, now):
     limits.settle(ask.run, USD("0.0035"))
     assert sums(day) == [(USD("0.0025"), 0), (USD("0.001"), 0)]
     assert sums(month) == [(USD("0.0035"), 0)]
-    limits.correct(ask.run, USD("0.0005"))  # less than the first day had: that is given back too
+    limits.settle(ask.run, USD("0.0005"))  # less than the first day had: that is given back too
     assert sums(day) == [(0, 0), (USD("0.0005"), 0)]
     assert sums(month) == [(USD("0.0005"), 0)]
     assert_sums_agree()
@@ -354,7 +376,7 @@ def test_pot_that_is_new_counts_from_the_next_step_on(chain):
     limits.reserve_more(ask, payer, cost=USD("0.001"))
     limits.settle(ask.run, USD("0.003"))
     assert sums(new) == [(USD("0.002"), 0)]
-    limits.correct(ask.run, USD("0.0005"))
+    limits.settle(ask.run, USD("0.0005"))
     assert sums(new) == [(0, 0)]
     assert settled(ask.run) == USD("0.0005")
     assert_sums_agree()
@@ -453,7 +475,7 @@ def test_exact_cost_that_comes_while_others_are_released_stays(chain, monkeypatc
         monkeypatch.setattr(ledger, "_settle", settle)
         [other] = [ask.run for ask in asks if ask.run != run]
         Run.objects.filter(uuid=other).update(cost=exact, cost_estimated=False)
-        limits.correct(other, exact)
+        limits.settle(other, exact)
         return settle(run, *args, **kwargs)
 
     monkeypatch.setattr(ledger, "_settle", settling)

@@ -94,7 +94,7 @@ class World:
             if not run.is_unsettled:
                 run.cost = min(run.cost, cost)
                 Run.objects.filter(uuid=run.ask.run).update(cost=run.cost)
-                limits.correct(run.ask.run, run.cost)
+                limits.settle(run.ask.run, run.cost)
         elif name == "go on":
             try:
                 limits.reserve_more(run.ask, run.payer, cost=run.cost + cost)

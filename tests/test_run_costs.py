@@ -286,7 +286,9 @@ def test_run_whose_process_died_costs_about_what_its_log_has():
     make_prices()
     run = make_run("running", chain=make_chain())
     Run.objects.filter(pk=run.pk).update(lease_until=None)
-    ModelCall.objects.create(run=run, number=1, generation_id="gen-1", requested="a/b", prompt_tokens=100)
+    ModelCall.objects.create(
+        run=run, run_uuid=run.uuid, number=1, generation_id="gen-1", requested="a/b", prompt_tokens=100
+    )
     make_log(run, [StepStarted(0, model="a/b"), Text(1, "x" * 400)])
     assert reap() == [run.uuid]
     run.refresh_from_db()
@@ -302,11 +304,11 @@ def test_run_whose_process_died_costs_about_what_its_log_has():
 def test_calls_of_a_fence_that_was_lost_are_not_stored():
     run = make_run("running", chain=make_chain())
     call = costs.Called(1, "a/b", generation_id="gen-1")
-    leases.write({}, [run.pk], calls={run.pk: (run.fence + 1, [call.row(run.pk)])})
+    leases.write({}, [run.pk], calls={run.pk: (run.fence + 1, [call.row(run.uuid, run.pk)])})
     assert not ModelCall.objects.exists()
-    leases.write({}, [run.pk], calls={run.pk: (run.fence, [call.row(run.pk)])})
+    leases.write({}, [run.pk], calls={run.pk: (run.fence, [call.row(run.uuid, run.pk)])})
     call.finish_with(ReplyFinished("stop", "end", Usage(7, 3, USD("0.5")), "gen-1", "a/b-2025", "Acme"))
-    leases.write({}, [run.pk], calls={run.pk: (run.fence, [call.row(run.pk)])})
+    leases.write({}, [run.pk], calls={run.pk: (run.fence, [call.row(run.uuid, run.pk)])})
     stored = ModelCall.objects.get()
     assert (stored.native_finish, stored.prompt_tokens, stored.cost) == ("end", 7, USD("0.5"))
 
@@ -318,7 +320,7 @@ def test_death_after_a_step_has_ended_changes_nothing_of_that_step():
     now = timezone.now()
     for number, told in ((1, {"cost": "0.5", "settled_at": now, "finish": "stop"}), (2, {"cost": None})):
         about = {"generation_id": f"gen-{number}", "requested": "a/b", "ended": now, "ask_after": now}
-        ModelCall.objects.create(run=run, number=number, **about, **told)
+        ModelCall.objects.create(run=run, run_uuid=run.uuid, number=number, **about, **told)
     make_log(run, [StepStarted(0, model="a/b"), Text(1, "x" * 400)])
     assert reap() == [run.uuid]
     run.refresh_from_db()

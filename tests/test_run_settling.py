@@ -13,17 +13,19 @@ from asgiref.sync import sync_to_async
 from django.core.management import call_command
 from django.utils import timezone
 
-from openrouter_app import keys, runs
+from openrouter_app import keys, limits, runs
 from openrouter_app.engine.accounts import KeyInfo
 from openrouter_app.engine.secret import Secret
-from openrouter_app.models import ModelCall, Owner, Run, UserKey
-from openrouter_app.runs import Start, settling
+from openrouter_app.limits import ledger
+from openrouter_app.models import Charge, ModelCall, Owner, Run, UserKey
+from openrouter_app.runs import Start, leases, live, settling
 from openrouter_app.runs.rows import state_of_row
 from openrouter_app.runs.tending import reap_for_ever
+from openrouter_app.runs.writer import Writer
 from openrouter_app.testing import Gate
 from tests.factories import make_chain, make_run, make_user
 from tests.followers import follow_to_end, parts_of, until
-from tests.pots import assert_sums_agree, make_pot, make_prices, settled
+from tests.pots import assert_sums_agree, make_pot, make_prices, settled, sums
 from tests.test_run_tools import row_of
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -50,7 +52,11 @@ def make_call(status="stopped", *, id="gen-1", run=None, cost="0.5", **fields) -
         run = make_run(status, cost=cost, cost_estimated=True, deadline=None, **given)
     given = {"requested": "a/b", "cost": cost, "ended": timezone.now(), "ask_after": timezone.now()}
     return ModelCall.objects.create(
-        run=run, number=run.model_calls.count() + 1, generation_id=id, **{**given, **fields}
+        run=run,
+        run_uuid=run.uuid,
+        number=run.model_calls.count() + 1,
+        generation_id=id,
+        **{**given, **fields},
     )
 
 
@@ -252,3 +258,140 @@ async def test_server_gives_back_what_a_run_that_is_gone_had_reserved(provider, 
         await asyncio.wait([tending])
     assert (await pot.periods.aget()).reserved == 0
     await make(assert_sums_agree)()
+
+
+# ---- runs that are deleted before their cost is known ----
+
+
+def test_calls_outlive_their_run_while_the_cost_of_one_is_not_known():
+    known, open_, asked = (make_call(cost="0.5") for _ in range(3))
+    ModelCall.objects.filter(pk=known.pk).update(settled_at=timezone.now(), ask_after=None)
+    ModelCall.objects.filter(pk=open_.pk).update(ended=None, ask_after=None)
+    beside = make_call(run=asked.run, settled_at=timezone.now(), ask_after=None)
+    never = make_call(ask_after=None)  # nobody can be asked about it
+    Run.objects.all().delete()
+    left = dict(ModelCall.objects.values_list("pk", "run"))
+    assert left == {open_.pk: None, asked.pk: None, beside.pk: None}
+    assert never.run_uuid not in ModelCall.objects.values_list("run_uuid", flat=True)
+
+
+def test_exact_cost_of_a_run_that_is_gone_reaches_the_ledger_and_then_its_calls_go():
+    make_pot("site", "10")
+    call = make_call(cost="0.5")
+    other = make_call(run=call.run, cost="0.25", settled_at=timezone.now(), ask_after=None)
+    uuid = call.run_uuid
+    Run.objects.update(cost="0.75")
+    leases.settle(call.run_id, final=True)
+    assert settled(uuid) == USD("0.75")
+    Run.objects.all().delete()
+    settling.clear_up()
+    assert ModelCall.objects.count() == 2
+    assert settling.note(call.pk, {"total_cost": "0.4"})
+    assert settled(uuid) == USD("0.65")
+    assert not settling.note(other.pk, {"total_cost": "9"})
+    settling.clear_up()
+    assert not ModelCall.objects.exists()
+    assert_sums_agree()
+
+
+def test_call_whose_run_and_process_are_gone_is_ended_and_asked_about():
+    make_prices()
+    call = make_call("running", cost=None, ended=None, ask_after=None, model="a/b", prompt_tokens=1_000)
+    Run.objects.all().delete()
+    settling.clear_up()
+    call.refresh_from_db()
+    assert (call.cost, call.settled_at) == (USD("0.001"), None)
+    assert call.ended < call.ask_after
+    settling.clear_up()
+    assert ModelCall.objects.exists()
+
+
+async def delete_row(run):
+    """As whoever deletes a user does, or a conversation over a process that does not answer."""
+    await make(lambda: Run.objects.filter(uuid=run).delete())()
+
+
+async def test_run_deleted_in_mid_answer_is_paid_for(provider):
+    await make(make_chain)()
+    await make(make_prices)()
+    site = await make(make_pot)("site", "10")
+    ada = await make(make_user)("ada")
+    gate = Gate()
+    provider.reply("x" * 4_000, gate)
+    run = await runs.start(Start(Owner.of_user(ada), chain="echo", input={"text": "hi"}))
+    await until(lambda: any("x" in part.get("text", "") for part in parts_of(run)))
+    await make(ada.delete)()
+    await until(lambda: live.executing(run) is None)
+    gate.open()
+    assert await Run.objects.acount() == 0
+    about = await make(settled)(run)
+    assert about > USD("0.002")
+    assert (await make(sums)(site))[0][1] > 0
+    provider.route("GET", "/generation", {"data": {"total_cost": 0.003}})
+    await make_due()
+    assert await runs.settle() == 1
+    assert await make(settled)(run) == USD("0.003")
+    assert await make(sums)(site) == [(USD("0.003"), 0)]
+    await runs.settle()
+    assert await ModelCall.objects.acount() == 0
+
+
+async def test_run_deleted_just_before_its_end_is_paid_for_exactly(provider, monkeypatch):
+    await make(make_chain)()
+    await make(make_prices)()
+    await make(make_pot)("site", "10")
+    gate = Gate()
+    provider.reply("x", gate, usage={"cost": 0.7})
+    run = await runs.start(Start(Owner.of_visitor(uuid4()), chain="echo", input={"text": "hi"}))
+    await until(lambda: any("x" in part.get("text", "") for part in parts_of(run)))
+    monkeypatch.setattr(Writer, "flush", unseen)  # the writer does not find its row gone
+    await delete_row(run)
+    gate.open()
+    await until(lambda: live.executing(run) is None)
+    assert await make(settled)(run) == USD("0.7")
+    charge = await Charge.objects.aget()
+    assert (charge.estimated, charge.reserved) == (False, 0)
+
+
+async def unseen(writer):
+    return None
+
+
+async def test_what_another_process_has_taken_is_not_charged_by_the_one_that_lost_it(provider):
+    await make(make_chain)()
+    await make(make_prices)()
+    gate = Gate()
+    provider.reply("x" * 4_000, gate)
+    run = await runs.start(Start(Owner.of_visitor(uuid4()), chain="echo", input={"text": "hi"}))
+    await until(lambda: any("x" in part.get("text", "") for part in parts_of(run)))
+    await Run.objects.aupdate(fence=9, owner_process="another")
+    await until(lambda: live.executing(run) is None)
+    gate.open()
+    charge = await Charge.objects.aget()
+    assert charge.settled is None
+
+
+# ---- what stays reserved until it is known ----
+
+
+async def test_reservation_is_kept_for_a_quarter_of_an_hour_of_fruitless_questions(provider):
+    await make(make_chain)(options={"max_tokens": 1_000})
+    await make(make_prices)()
+    site = await make(make_pot)("site", "10")
+    provider.reply("x" * 400, Gate())
+    provider.route("GET", "/generation", {"error": {"code": 404, "message": "not found"}}, status=404)
+    owner = Owner.of_visitor(uuid4())
+    run = await runs.start(Start(owner, chain="echo", input={"text": "hi"}))
+    await until(lambda: any("x" in part.get("text", "") for part in parts_of(run)))
+    await runs.stop(owner, run)
+    await runs.wait(run)
+    kept = (await make(sums)(site))[0]
+    assert kept[1] > 0
+    for _ in range(ledger.PATIENT_QUESTIONS):
+        assert await make(limits.release_orphans)() == 0
+        assert (await make(sums)(site))[0] == kept
+        await make_due()
+        assert await runs.settle() == 0
+    assert await make(limits.release_orphans)() == 1
+    assert (await make(sums)(site))[0] == (kept[0], 0)
+    assert (await ModelCall.objects.aget()).ask_after is not None

@@ -101,7 +101,7 @@ def _refused(short: Short, ask: Ask) -> Refused:
     else:
         said = [_("%(budget)s has nothing left.")]
     if period.reserved:
-        said.append(_("$%(reserved)s are set aside for answers that are being written."))
+        said.append(_("$%(reserved)s are set aside for answers whose cost is not known yet."))
     said.append(_("It starts anew on %(when)s."))
     details: dict[str, Any] = {"left": format(left.normalize(), "f"), "resets": resets.isoformat()}
     if ask.chain.payer != Payer.SITE and not ask.has_user_key and not ask.owner.is_system:

@@ -4,6 +4,9 @@ A run has a charge in every pot it is paid from, for a day's or month's period e
 ledger (the site's of a day, or that of what users pay themselves) its charges add up to what it has cost;
 what a period has spent and reserved is the sum of its charges. Whatever changes any of that does so in one
 transaction, behind the locks of `pots.locked`.
+
+What was reserved is given back when a run ends; but while OpenRouter is asked what a stopped answer has cost,
+what it was not charged stays reserved: else a limit could be passed by stopping answers.
 """
 
 from __future__ import annotations
@@ -19,7 +22,8 @@ import msgspec
 from django.db import transaction
 from django.db.models import Exists, OuterRef, Q
 
-from ..models import Budget, BudgetPeriod, Chain, Charge, Run
+from ..models import Budget, BudgetPeriod, Chain, Charge, ModelCall, Run
+from ..models.model_calls import UNSETTLED
 from .pots import budgets_for, is_ledger, locked, periods_now
 from .worst_case import SMALLEST, Ask, worst_case
 
@@ -27,6 +31,11 @@ NOTHING = Decimal(0)
 WRITTEN = ("reserved", "settled", "estimated", "model")
 MOST_ORPHANS = 100
 """Runs that one look answers."""
+PATIENT_QUESTIONS = 8
+"""Questions about a call's cost, a quarter of an hour's, for which its reservation is kept. OpenRouter knows
+nearly every call after seconds; what it does not know then, as what was stopped before it began, it hardly
+ever charges, and a limit must not be blocked for a day by that.
+"""
 
 
 class Short(msgspec.Struct, frozen=True):
@@ -47,18 +56,21 @@ def limit_of(budget: Budget) -> Decimal | None:
     return None if budget.scope == Budget.Scope.OWN else budget.limit
 
 
-def reserve(ask: Ask, payer: str, earlier: Iterable[Budget] | None = None) -> Short | None:
-    """Reserve the worst case in all pots of a run, or in none: then answers where it is short. In the
+def reserve(ask: Ask, payer: str) -> Short | None:
+    """Reserve the worst case in all pots of a new run, or in none: then answers where it is short. In the
     caller's transaction.
 
     Where no pot has a limit nothing is reserved. Where one has, but nobody knows what the answer may cost,
-    it is all that is left there: one such run at a time. What costs nothing always fits. ``earlier`` are
-    pots that the run is in already, where it is not new: it stays in them.
+    it is all that is left there: one such run at a time. What costs nothing always fits.
     """
-    budgets = {budget.pk: budget for budget in (*(earlier or ()), *budgets_for(payer, ask.chain, ask.user))}
-    limited = any(limit_of(budget) is not None for budget in budgets.values())
+    budgets = budgets_for(payer, ask.chain, ask.user)
+    return _reserve(ask, budgets, periods_now(budgets, ask.user))
+
+
+def _reserve(ask: Ask, budgets: Iterable[Budget], pks: list[int], *, is_new: bool = True) -> Short | None:
+    """In these periods of these pots; where the run is not new, it may be in some of them already."""
+    limited = any(limit_of(budget) is not None for budget in budgets)
     worst = worst_case(ask) if limited else NOTHING
-    pks = periods_now(budgets.values(), ask.user)
     amount = NOTHING
     if limited:
         periods = locked(Q(pk__in=pks))
@@ -72,7 +84,7 @@ def reserve(ask: Ask, payer: str, earlier: Iterable[Budget] | None = None) -> Sh
             for period in periods:
                 period.reserved += amount
             _save(periods)
-    if earlier is not None:
+    if not is_new:
         known = Charge.objects.filter(run_uuid=ask.run, period__in=pks)
         there = set(known.values_list("period", flat=True))
         known.update(model=ask.model, reserved=amount)
@@ -101,30 +113,42 @@ def reserve_anew(ask: Ask, payer: str, cost: Decimal | None) -> Short | None:
     give back what it had reserved, and reserve in the periods of now. In the caller's transaction.
     """
     charged = Charge.objects.filter(run_uuid=ask.run)
-    earlier = list(Budget.objects.filter(pk__in=charged.values("period__budget")))
-    now = periods_now([*earlier, *budgets_for(payer, ask.chain, ask.user)], ask.user)
+    earlier = Budget.objects.filter(pk__in=charged.values("period__budget"))  # the run stays in them
+    budgets = {budget.pk: budget for budget in (*earlier, *budgets_for(payer, ask.chain, ask.user))}
+    now = periods_now(budgets.values(), ask.user)
     locked(Q(pk__in=now) | Q(pk__in=charged.values("period")))  # all at once, in their order
-    _settle(ask.run, cost, release=True)
-    return reserve(ask, payer, earlier)
+    _settle(ask.run, cost)
+    return _reserve(ask, budgets.values(), now, is_new=False)
 
 
-def settle(run: UUID, cost: Decimal, *, model: str = "", estimated: bool = False, final: bool = True) -> None:
-    """Note what a run has cost so far, in US dollars and in all, and give back what it had reserved.
+def settle(
+    run: UUID,
+    cost: Decimal,
+    *,
+    model: str = "",
+    estimated: bool = False,
+    final: bool = True,
+    hold: bool = False,
+) -> None:
+    """Note what a run has cost so far, in US dollars and in all, and give back what it had reserved. With
+    ``hold`` only what is charged now: the rest stays reserved until this is called without.
 
     May be called in a transaction, and again: the same changes nothing. A run without charges, as one that
     was made before there was a ledger, gets them here if it cost something. Not ``final``: it waits, and
     `reserve_more` is called before it goes on.
     """
     with transaction.atomic():
-        note = partial(_settle, run, cost, model=model, estimated=estimated, release=True, link=final)
+        note = partial(_settle, run, cost, model=model, estimated=estimated, hold=hold, link=final)
         if not note() and cost and _open_late(run):
             note()
 
 
-def correct(run: UUID, cost: Decimal) -> None:
-    """Note the exact cost of a run that was settled with an estimate. What it has reserved stays."""
-    with transaction.atomic():
-        _settle(run, cost, release=False)
+def is_unsettled(run: UUID) -> bool:
+    """Whether OpenRouter is still asked about a call of a run, and may soon say what it has cost."""
+    return ModelCall.objects.filter(_ASKED_ABOUT, run_uuid=run).exists()
+
+
+_ASKED_ABOUT = UNSETTLED & Q(attempts__lt=PATIENT_QUESTIONS)
 
 
 def _settle(
@@ -133,7 +157,7 @@ def _settle(
     *,
     model: str = "",
     estimated: bool = False,
-    release: bool,
+    hold: bool = False,
     link: bool = False,
 ) -> bool:
     """Bring the charges of a run to ``cost``: what is new is charged to the newest of each pot, what was too
@@ -164,10 +188,10 @@ def _settle(
                 charge.estimated = estimated
             charge.model = model or charge.model
             period.spent += change
-            if release:
-                # SQLite keeps fifteen digits: of more than 100,000 dollars the last places are not exact.
-                period.reserved = max(period.reserved - charge.reserved, NOTHING)
-                charge.reserved = NOTHING
+            kept = max(charge.reserved - max(change, NOTHING), NOTHING) if hold else NOTHING
+            # SQLite keeps fifteen digits: of more than 100,000 dollars the last places are not exact.
+            period.reserved = max(period.reserved - (charge.reserved - kept), NOTHING)
+            charge.reserved = kept
     alike: dict[tuple[Any, ...], list[int]] = defaultdict(list)
     for charge in charges:
         alike[charge.reserved, charge.settled, charge.estimated, charge.model].append(charge.pk)
@@ -188,9 +212,11 @@ def _open_late(run: UUID) -> bool:
 
 
 def orphans() -> list[UUID]:
-    """Runs that have ended, or are gone, with a charge that nobody settled."""
+    """Runs that have ended, or are gone, with a charge that nobody settles."""
     going = Run.objects.filter(uuid=OuterRef("run_uuid"), status__in=Run.UNFINISHED)
-    left = Charge.objects.filter(Q(reserved__gt=0) | Q(settled=None), ~Exists(going)).order_by()
+    asked = ModelCall.objects.filter(_ASKED_ABOUT, run_uuid=OuterRef("run_uuid"))
+    left = Charge.objects.filter(Q(reserved__gt=0) | Q(settled=None), ~Exists(going), ~Exists(asked))
+    left = left.order_by()
     return list(left.values_list("run_uuid", flat=True).distinct()[:MOST_ORPHANS])
 
 
@@ -202,6 +228,6 @@ def release_orphans() -> int:
             # behind its lock, as whoever notes an exact cost is
             row = Run.objects.select_for_update().filter(uuid=run)
             cost, estimated = row.values_list("cost", "cost_estimated").first() or (None, False)
-            _settle(run, cost, estimated=estimated, release=True)
+            _settle(run, cost, estimated=estimated)
             Charge.objects.filter(run_uuid=run, settled=None).update(settled=NOTHING)
     return len(found)

@@ -3,6 +3,7 @@
 import django.db.models.deletion
 import django.utils.timezone
 import openrouter_app.models.fields
+import openrouter_app.models.model_calls
 import openrouter_app.models.sealed
 import uuid
 from django.conf import settings
@@ -62,6 +63,7 @@ class Migration(migrations.Migration):
                 ('reasoning_price', models.DecimalField(blank=True, decimal_places=15, max_digits=24, null=True, verbose_name='price of a reasoning token')),
                 ('cache_read_price', models.DecimalField(blank=True, decimal_places=15, max_digits=24, null=True, verbose_name='price of a token read from the cache')),
                 ('cache_write_price', models.DecimalField(blank=True, decimal_places=15, max_digits=24, null=True, verbose_name='price of a token written to the cache')),
+                ('other_prices', openrouter_app.models.fields.JSONTextField(blank=True, default=dict, verbose_name='further prices')),
                 ('overrides', openrouter_app.models.fields.JSONTextField(blank=True, default=list, verbose_name='prices of longer prompts')),
                 ('context_length', models.PositiveBigIntegerField(blank=True, null=True, verbose_name='context (tokens)')),
                 ('max_completion_tokens', models.PositiveBigIntegerField(blank=True, null=True, verbose_name='longest answer (tokens)')),
@@ -129,6 +131,7 @@ class Migration(migrations.Migration):
             name='ModelCall',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('run_uuid', models.UUIDField(verbose_name="run's UUID")),
                 ('number', models.PositiveIntegerField(verbose_name='number')),
                 ('generation_id', openrouter_app.models.fields.OutsideTextField(blank=True, max_length=200, verbose_name='generation id')),
                 ('key_hash', models.CharField(blank=True, editable=False, max_length=64, verbose_name='SHA-256 of the key')),
@@ -305,7 +308,7 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='modelcall',
             name='run',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='model_calls', to='openrouter_app.run', verbose_name='run'),
+            field=models.ForeignKey(blank=True, null=True, on_delete=openrouter_app.models.model_calls.keep_unsettled, related_name='model_calls', to='openrouter_app.run', verbose_name='run'),
         ),
         migrations.AddField(
             model_name='signin',
@@ -371,6 +374,6 @@ class Migration(migrations.Migration):
         ),
         migrations.AddConstraint(
             model_name='modelcall',
-            constraint=models.UniqueConstraint(fields=('run', 'number'), name='openrouter_app_modelcall_unique_number'),
+            constraint=models.UniqueConstraint(fields=('run_uuid', 'number'), name='openrouter_app_modelcall_unique_number'),
         ),
     ]

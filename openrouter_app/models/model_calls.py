@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.db import models
 from django.db.models import Q
 from django.utils.translation import gettext_lazy as _
@@ -9,14 +11,35 @@ from django.utils.translation import gettext_lazy as _
 from .fields import OutsideTextField
 from .runs import Run
 
+UNSETTLED = Q(settled_at=None) & (Q(ended=None) | Q(ask_after__isnull=False))
+"""Calls whose cost is not known yet: it is being answered, or OpenRouter is still asked about it."""
+
+
+def keep_unsettled(collector: Any, field: Any, calls: Any, using: str) -> None:
+    """``on_delete``: calls go with their run. While the cost of one is not known all of them stay behind
+    without it: to delete an answer makes it no cheaper.
+    """
+    staying = calls.filter(UNSETTLED).order_by().values("run")
+    models.CASCADE(collector, field, calls.exclude(run__in=staying), using)
+    models.SET_NULL(collector, field, calls.filter(run__in=staying), using)
+
 
 class ModelCall(models.Model):
     """One generation of a run; a run whose tools act has several. Written when the run ends or waits.
 
-    ``settled_at`` is empty while the cost is not known for certain: then OpenRouter is asked for it.
+    ``settled_at`` is empty while the cost is not known for certain: then OpenRouter is asked for it. Until
+    then it outlives its run.
     """
 
-    run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="model_calls", verbose_name=_("run"))
+    run = models.ForeignKey(
+        Run,
+        on_delete=keep_unsettled,
+        null=True,
+        blank=True,
+        related_name="model_calls",
+        verbose_name=_("run"),
+    )
+    run_uuid = models.UUIDField(_("run's UUID"))
     number = models.PositiveIntegerField(_("number"))
     generation_id = OutsideTextField(_("generation id"), max_length=200, blank=True)
     key_hash = models.CharField(_("SHA-256 of the key"), max_length=64, blank=True, editable=False)
@@ -40,7 +63,9 @@ class ModelCall(models.Model):
         verbose_name_plural = _("model calls")
         ordering = ["run", "number"]
         constraints = [
-            models.UniqueConstraint(fields=["run", "number"], name="openrouter_app_modelcall_unique_number"),
+            models.UniqueConstraint(
+                fields=["run_uuid", "number"], name="openrouter_app_modelcall_unique_number"
+            ),
         ]
         indexes = [
             models.Index(
@@ -49,4 +74,4 @@ class ModelCall(models.Model):
         ]
 
     def __str__(self) -> str:
-        return self.generation_id or f"{self.run_id}/{self.number}"
+        return self.generation_id or f"{self.run_uuid}/{self.number}"

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
 import msgspec
 from django.utils import timezone
@@ -98,14 +99,17 @@ class Called(msgspec.Struct):
         self.cost = Decimal(0) if self.error and not self.said else cost_of(self, price)
         self.changes += 1
 
-    def row(self, run: int) -> ModelCall:
-        """As it is stored. An open call has the estimate of its prompt: whoever finds it open needs that."""
+    def row(self, run: UUID, pk: int | None) -> ModelCall:
+        """As it is stored; ``pk`` is that of the run's row, None where it is gone. An open call has the
+        estimate of its prompt: whoever finds it open needs that.
+        """
         fields = {name: getattr(self, name) for name in _FIELDS}
         if self.ended is None:
             fields["prompt_tokens"] = tokens_in(self.prompt_bytes)
         ask = self.ended is not None and not self.is_said
         return ModelCall(
-            run_id=run,
+            run_id=pk,
+            run_uuid=run,
             settled_at=self.ended if self.is_said else None,
             ask_after=first_ask(self.generation_id) if ask else None,
             **fields,
@@ -207,7 +211,7 @@ def store(rows: Sequence[ModelCall]) -> None:
         ModelCall.objects.bulk_create(
             rows,
             update_conflicts=True,
-            unique_fields=["run", "number"],
+            unique_fields=["run_uuid", "number"],
             update_fields=[*(name for name in _FIELDS if name != "number"), "settled_at", "ask_after"],
         )
 
@@ -227,11 +231,11 @@ def price_of(call: Called | ModelCall) -> catalogue.Price | None:
     return next((price for price in prices if price is not None), None)
 
 
-def close_open(run: int, said: int) -> Totals:
+def close_open(run: UUID, said: int) -> Totals:
     """End the calls of a run whose process is gone, the last one after so many bytes; all calls' totals. In
     the caller's transaction.
     """
-    calls = list(ModelCall.objects.filter(run_id=run).order_by("number"))
+    calls = list(ModelCall.objects.filter(run_uuid=run).order_by("number"))
     now = timezone.now()
     for call in calls:
         if call.ended is None:

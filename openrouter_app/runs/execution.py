@@ -25,7 +25,7 @@ from ..database import LOST_DATABASE, again_in_database_thread
 from ..engine.errors import BrokenStreamError, ConfigurationError, MissingKeyError, OpenRouterError
 from ..models import Run
 from ..sentences import spoken
-from . import costs, leases, mirrors, pausing, paying, relay, reports, watching
+from . import leases, mirrors, pausing, paying, relay, reports, watching
 from . import live as registry
 from .acting import Acting, acts
 from .draining import is_draining
@@ -103,9 +103,10 @@ async def _own(live: LiveRun, prepared: Prepared, language: str | None) -> None:
         reports.ended(live, outcome, last, time.monotonic() - begun)
     except _Waits:
         pass
-    except (Lost, *LOST_DATABASE) as error:
-        if not isinstance(error, Lost):
-            log.exception("run %s was left: the database is away", live.run)
+    except Lost:
+        await _to_its_end(paying.settle_gone(live, outcome))
+    except LOST_DATABASE:
+        log.exception("run %s was left: the database is away", live.run)
     finally:
         registry.unregister(live)
         owner.forget(live)
@@ -194,15 +195,7 @@ async def _reckon(live: LiveRun, outcome: Outcome, prepared: Prepared) -> None:
     """Say what the run has cost where its answers did not: an estimate, as far as prices are known."""
     for each in outcome.calls:
         each.end()
-    if unsaid := [call for call in outcome.calls if not call.is_said]:
-        try:
-            prices = await again_in_database_thread(costs.prices_of)(unsaid)
-        except Exception as error:
-            log.warning("what run %s has cost could not be estimated: %s", live.run, type(error).__name__)
-            prices = {}
-        for each in unsaid:
-            if (price := prices.get(each.number)) is not None:
-                each.estimate(price)
+    await paying.estimate(live, outcome)
     totals, call = outcome.totals, outcome.call
     if call is not None and totals.cost is not None and not totals.is_told(live.state.usage):
         assert outcome.begun is not None  # noqa: S101 - set where the run is begun

@@ -36,7 +36,7 @@ from .events import (
     ToolStarted,
 )
 from .live import LiveRun
-from .paying import Key, reserve_more
+from .paying import Key, estimate, reserve_more
 from .starting import Prepared
 
 
@@ -186,9 +186,10 @@ class Generation:
     async def _pay(self, messages: Sequence[engine.Message]) -> None:
         """Before each call of a model. The first one was paid for when the run was let in."""
         self._prompt_bytes = size_of_prompt(messages, self._prepared.body)
-        totals = self._outcome.totals
-        if totals.calls:
-            await reserve_more(self._prepared, self._live, self._prompt_bytes, totals.cost)
+        if self._outcome.totals.calls:
+            await estimate(self._live, self._outcome)
+            cost = self._outcome.totals.cost
+            await reserve_more(self._prepared, self._live, self._prompt_bytes, cost)
 
     def _answer_begins(self, generation: str) -> None:
         """A provider has taken the request, perhaps for the second time."""

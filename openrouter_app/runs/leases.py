@@ -6,7 +6,7 @@ an older one changes nothing. Only ``queued`` runs are claimed, and final states
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from decimal import Decimal
 from functools import reduce
@@ -148,18 +148,37 @@ def end(pk: int, fence: int, status: str, fields: dict[str, Any], calls: Iterabl
         ended = Run.objects.filter(pk=pk, fence=fence, status=status).update(lease_until=None, **fields)
         if ended:
             RunEvent.objects.filter(run_id=pk).delete()
-            costs.store([call.row(pk) for call in calls])
-            settle(pk, final=True)
+            settle(pk, calls, final=True)
             if fields["status"] != Run.Status.DONE:
                 _leave_calls(pk)
     return bool(ended)
 
 
-def settle(pk: int, *, final: bool) -> None:
-    """Charge what the run's row says it has cost so far, and give back what was reserved for it."""
+def settle(pk: int, calls: Iterable[costs.Called] = (), *, final: bool) -> None:
+    """Store these calls, charge what the run's row says it has cost so far, and give back what was reserved
+    for it: when it ends, all but what a call may turn out to have cost that OpenRouter is still asked about.
+    """
     row = Run.objects.filter(pk=pk).values_list("uuid", "cost", "cost_estimated", "model").get()
     run, cost, estimated, model = row
-    limits.settle(run, cost or Decimal(0), model=model, estimated=estimated, final=final)
+    costs.store([call.row(run, pk) for call in calls])
+    hold = final and (estimated or cost is None) and limits.is_unsettled(run)
+    limits.settle(run, cost or Decimal(0), model=model, estimated=estimated, final=final, hold=hold)
+
+
+def settle_gone(run: UUID, calls: Sequence[costs.Called], totals: costs.Totals) -> bool:
+    """Charge what a run has cost whose row was deleted while it went on; False: it is still there."""
+    with transaction.atomic():
+        if Run.objects.filter(uuid=run).exists():
+            return False
+        costs.store([call.row(run, None) for call in calls])
+        charge_gone(run, totals, model=calls[-1].model if calls else "")
+    return True
+
+
+def charge_gone(run: UUID, totals: costs.Totals, *, model: str = "") -> None:
+    """Charge what a run has cost that has no row any more."""
+    cost, hold = totals.cost or Decimal(0), limits.is_unsettled(run)
+    limits.settle(run, cost, model=model, estimated=totals.is_estimated, hold=hold)
 
 
 def _leave_calls(pk: int) -> None:

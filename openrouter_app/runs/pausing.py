@@ -26,7 +26,7 @@ from ..models.fields import storable
 from ..models.tool_calls import arguments_hash
 from ..models.tools import Approval
 from ..refusals import Refused, gone
-from . import costs, leases
+from . import leases
 from .acting import approval_now, arguments_text, stricter
 from .costs import Called
 from .endings import Outcome, fields_of_usage
@@ -130,8 +130,7 @@ def pause(plan: Pause) -> str:
             private=plan.private,
             **plan.fields,
         )
-        costs.store([call.row(plan.pk) for call in plan.called])
-        leases.settle(plan.pk, final=False)
+        leases.settle(plan.pk, plan.called, final=False)
         if any(
             known.get(call.id) in (ToolCall.Status.APPROVED, ToolCall.Status.DENIED)
             for call, _by in plan.calls

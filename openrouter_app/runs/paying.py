@@ -19,8 +19,10 @@ from ..database import LOST_DATABASE, again_in_database_thread, in_database_thre
 from ..engine.errors import CreditError, KeyRejectedError, MissingKeyError, OpenRouterError
 from ..engine.secret import Secret
 from ..models import Chain, Run
-from ..refusals import Refused
+from ..refusals import Refused, gone
 from ..sentences import spoken
+from . import costs, leases
+from .endings import Outcome
 from .events import Failed
 from .live import LiveRun
 from .starting import Prepared
@@ -72,7 +74,36 @@ def _reserve(prepared: Prepared, prompt_bytes: int, cost: Decimal | None) -> Non
         model=prepared.model,
         options={**prepared.body["options"], **prepared.options},
     )
-    limits.reserve_more(ask, prepared.payer, cost=cost)
+    if not limits.reserve_more(ask, prepared.payer, cost=cost):
+        raise gone()  # deleted or ended meanwhile: nobody would pay for more
+
+
+async def estimate(live: LiveRun, outcome: Outcome) -> None:
+    """Say of all calls that have ended without it what they have cost, as far as prices are known."""
+    unsaid = [call for call in outcome.calls if call.ended is not None and not call.is_said]
+    if not unsaid:
+        return
+    try:
+        prices = await again_in_database_thread(costs.prices_of)(unsaid)
+    except Exception as error:
+        log.warning("what run %s has cost could not be estimated: %s", live.run, type(error).__name__)
+        return
+    for each in unsaid:
+        if (price := prices.get(each.number)) is not None:
+            each.estimate(price)
+
+
+async def settle_gone(live: LiveRun, outcome: Outcome) -> None:
+    """Charge what a run has cost so far whose row somebody has deleted. Of one that another process has, that
+    one tells.
+    """
+    for each in outcome.calls:
+        each.end()
+    await estimate(live, outcome)
+    try:
+        await again_in_database_thread(leases.settle_gone)(live.run, list(outcome.calls), outcome.totals)
+    except Exception:
+        log.exception("what run %s has cost, which is gone, could not be written", live.run)
 
 
 async def failed(error: OpenRouterError, prepared: Prepared, key: Key) -> Failed:

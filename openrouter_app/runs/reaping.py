@@ -92,7 +92,7 @@ def close_with(row: Run, last: LastEvent) -> bool:
         # It has to end all the same: otherwise every look would fail at it, and reach no other run.
         log.exception("the log of run %s makes no sense after event %d", row.uuid, seq)
     with transaction.atomic():
-        totals = costs.close_open(row.pk, said_since_step(state))
+        totals = costs.close_open(row.uuid, said_since_step(state))
         if totals.cost is not None and not totals.is_told(state.usage):
             told = state.usage or {"model": "", "provider": "", "ms": 0}
             state.apply(totals.event(model=told["model"], provider=told["provider"], ms=told["ms"]))

@@ -15,18 +15,20 @@ from typing import Any
 
 import msgspec
 from django.db import transaction
+from django.db.models import Q
 from django.utils import timezone
 
-from .. import keys, limits
+from .. import keys
 from ..conf import get_settings
 from ..database import in_database_thread
 from ..engine.accounts import get_generation
 from ..engine.chunks import MAX_COST
 from ..engine.errors import KeyRejectedError, OpenRouterError
 from ..engine.secret import Secret
-from ..models import ModelCall, Run
+from ..models import ModelCall, Run, UserKey
+from ..models.model_calls import UNSETTLED
 from . import leases
-from .costs import FIRST_ASK, Totals, money
+from .costs import FIRST_ASK, Totals, close_open, money
 
 log = logging.getLogger("openrouter_app.runs")
 
@@ -46,7 +48,6 @@ class Open(msgspec.Struct, frozen=True):
     key_hash: str
     attempts: int
     ended: datetime | None
-    user: Any
 
 
 async def settle() -> int:
@@ -57,16 +58,29 @@ async def settle() -> int:
         async with places:
             return await _ask(call)
 
+    await in_database_thread(clear_up)()
     return sum(await asyncio.gather(*map(ask, await in_database_thread(due)())))
 
 
+def clear_up() -> None:
+    """Of runs that are gone: end calls whose process went without a word, forget those that nobody is asked
+    about any more.
+    """
+    left = ModelCall.objects.filter(run=None).order_by()
+    for run in left.filter(ended=None).values_list("run_uuid", flat=True).distinct()[:MOST]:
+        with transaction.atomic():
+            list(left.filter(run_uuid=run).select_for_update())
+            leases.charge_gone(run, close_open(run, said=0))
+    asked = left.filter(UNSETTLED).values("run_uuid")
+    left.exclude(run_uuid__in=asked).delete()
+
+
 def due() -> list[Open]:
-    """The calls of ended runs to ask about now, those that wait longest first."""
-    found = ModelCall.objects.filter(
-        settled_at=None, ask_after__lte=timezone.now(), run__status__in=Run.FINAL
-    ).order_by("ask_after")
-    names = ("pk", "generation_id", "key_hash", "attempts", "ended", "run__user")
-    return [Open(*values) for values in found.values_list(*names)[:MOST]]
+    """The calls to ask about now, those that wait longest first: of runs that have ended, or are gone."""
+    is_over = Q(run=None) | Q(run__status__in=Run.FINAL)
+    found = ModelCall.objects.filter(is_over, settled_at=None, ask_after__lte=timezone.now())
+    names = ("pk", "generation_id", "key_hash", "attempts", "ended")
+    return [Open(*values) for values in found.order_by("ask_after").values_list(*names)[:MOST]]
 
 
 async def _ask(call: Open) -> bool:
@@ -79,7 +93,7 @@ async def _ask(call: Open) -> bool:
     except OpenRouterError as error:
         log.debug("the cost of %s is not known yet: %s", call.generation_id, error.detail or error.message)
         if isinstance(error, KeyRejectedError) and call.key_hash:
-            await in_database_thread(keys.drop_rejected)(call.user, call.key_hash)
+            await in_database_thread(_drop)(call.key_hash)
     except Exception:
         log.exception("the cost of %s could not be asked for", call.generation_id)
     return False
@@ -99,8 +113,14 @@ def _claimed(call: Open) -> Secret | None:
         return None
     if not call.key_hash:
         return Secret(get_settings().API_KEY)
-    row = keys.key_of(call.user) if call.user is not None else None
-    return keys.secret_of(row) if row is not None and row.key_hash == call.key_hash else None
+    row = UserKey.objects.filter(key_hash=call.key_hash).first()
+    return None if row is None else keys.secret_of(row)
+
+
+def _drop(key_hash: str) -> None:
+    """A key that OpenRouter refuses is nobody's any more."""
+    for user in list(UserKey.objects.filter(key_hash=key_hash).values_list("user", flat=True)):
+        keys.drop_rejected(user, key_hash)
 
 
 def _pause(attempts: int) -> float:
@@ -115,10 +135,14 @@ def note(pk: int, said: Mapping[str, Any]) -> bool:
     if cost is None:
         return False
     with transaction.atomic():
-        # the run's row first, as whoever ends it does
-        run = Run.objects.select_for_update(of=("self",)).filter(model_calls=pk).first()
-        call = ModelCall.objects.filter(pk=pk, settled_at=None).first()
-        if run is None or call is None:
+        uuid = ModelCall.objects.filter(pk=pk).values_list("run_uuid", flat=True).first()
+        if uuid is None:
+            return False
+        # the run's row first, as whoever ends it does; its calls may outlive it
+        run = Run.objects.select_for_update(of=("self",)).filter(uuid=uuid).first()
+        calls = list(ModelCall.objects.select_for_update().filter(run_uuid=uuid).order_by("number"))
+        call = next((call for call in calls if call.pk == pk and call.settled_at is None), None)
+        if call is None:
             return False
         call.cost, call.settled_at, call.ask_after = cost, timezone.now(), None
         call.prompt_tokens = _count(said, "native_tokens_prompt", "tokens_prompt", call.prompt_tokens)
@@ -130,7 +154,10 @@ def note(pk: int, said: Mapping[str, Any]) -> bool:
         call.finish = call.finish or _word(said.get("finish_reason"))
         call.native_finish = call.native_finish or _word(said.get("native_finish_reason"))
         call.save()
-        totals = Totals.of(run.model_calls.all())
+        totals = Totals.of(calls)
+        if run is None:
+            leases.charge_gone(call.run_uuid, totals)
+            return True
         run.cost, run.cost_estimated = totals.cost, totals.is_estimated
         run.prompt_tokens, run.completion_tokens = totals.prompt_tokens, totals.completion_tokens
         run.model, run.provider = run.model or call.model, run.provider or call.provider
@@ -139,10 +166,7 @@ def note(pk: int, said: Mapping[str, Any]) -> bool:
                 *("cost", "cost_estimated", "prompt_tokens", "completion_tokens", "model", "provider")
             ]
         )
-        if totals.is_estimated or totals.cost is None:
-            leases.settle(run.pk, final=True)
-        else:
-            limits.correct(run.uuid, totals.cost)
+        leases.settle(run.pk, final=True)
     return True
 
 

@@ -145,7 +145,10 @@ class Writer:
             for live in watched
             if live.fence is not None and (new := live.unstored_calls())
         }
-        rows = {pk: (fence, [call.row(pk) for call, _ in new]) for pk, (fence, new) in called.items()}
+        uuids = {live.pk: live.run for live in watched}
+        rows = {
+            pk: (fence, [call.row(uuids[pk], pk) for call, _ in new]) for pk, (fence, new) in called.items()
+        }
         due = begun - self._renewed >= settings.LEASE_RENEWAL or any(live.is_in_doubt for live in watched)
         renew = (self.process, settings.LEASE) if due else None
         keys = [live.pk for live in watched]

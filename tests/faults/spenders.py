@@ -154,7 +154,7 @@ def _one(chain: Chain, user: Any, draw: random.Random) -> str:
         exact = cost * USD("0.5")
         with transaction.atomic():
             Run.objects.filter(uuid=made.run).update(cost=exact)
-            limits.correct(made.run, exact)
+            limits.settle(made.run, exact)
     return made.payer
 
 
