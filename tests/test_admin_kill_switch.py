@@ -112,6 +112,14 @@ def test_chains_that_are_switched_off_are_named(admin_client):
     assert "Chains that are switched off by themselves" in said(admin_client.get(reverse(PAGE)))
 
 
+def test_when_it_was_turned_is_said_also_where_code_did_it(admin_client):
+    page = said(admin_client.get(reverse(PAGE)))
+    assert "All runs have ended." in page
+    assert "Last turned" not in page
+    KillSwitch.objects.create(pk=1, is_on=True)
+    assert "Last turned: " in said(admin_client.get(reverse(PAGE)))
+
+
 # ---- one chain ----
 
 

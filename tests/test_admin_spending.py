@@ -5,17 +5,21 @@ from __future__ import annotations
 import csv
 import io
 import re
+import warnings
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from uuid import uuid4
 
 import pytest
+from asgiref.sync import async_to_sync
+from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Permission
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.timezone import localdate
 
+from openrouter_app.admin import spending
 from openrouter_app.admin.spending import FilterForm
 from openrouter_app.models import BudgetPeriod, Charge
 from openrouter_app.templatetags.openrouter_money import dollars
@@ -76,6 +80,31 @@ def test_filters_of_the_page_are_those_of_its_file(browser):
     assert f"{FILE}?chain=chat" in page
     rows = list(csv.reader(io.StringIO(read(browser.get(FILE, {"chain": "chat"})))))
     assert [row[2] for row in rows] == ["chain", "chat"]
+
+
+def test_days_that_are_shown_stand_in_the_form_where_nobody_has_said_them(browser):
+    page = shown(browser.get(PAGE, {"chain": "chat"}))
+    first, last = localdate() - timedelta(days=29), localdate()
+    assert re.search(rf'name="first" value="{first}"', page)
+    assert re.search(rf'name="last" value="{last}"', page)
+    assert re.search(r'name="chain" value="chat"', page)
+
+
+def test_server_of_coroutines_sends_the_file_piece_by_piece(browser, async_client, monkeypatch):
+    monkeypatch.setattr(spending, "LINES_AT_ONCE", 2)
+    for number in range(5):
+        spend(number)
+
+    async def pieces():
+        await async_client.aforce_login(await get_user_model().objects.aget(username="boss"))
+        response = await async_client.get(FILE)
+        return [piece async for piece in response.streaming_content]
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # Django's, where it had to gather all of it first
+        got = async_to_sync(pieces)()
+    assert b"".join(got).decode("utf-8-sig") == read(browser.get(FILE))
+    assert len(got) > 2
 
 
 def read(response):

@@ -78,7 +78,7 @@ def test_what_was_spent_stays_when_its_user_and_its_run_are_gone():
     charge(1, "1", user=ada)
     ada.delete()
     found = report(JUNE)
-    assert names(found.users) == [("nobody who is signed in", 1, Decimal(1), ZERO)]
+    assert names(found.users) == [("visitors, the system, deleted users", 1, Decimal(1), ZERO)]
 
 
 def test_answers_being_written_are_told_apart_from_what_was_spent():
@@ -214,14 +214,30 @@ def test_file_has_a_line_for_each_charge_in_order_of_time():
     ]
 
 
-@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1"])
-def test_text_that_a_spreadsheet_would_calculate_is_made_text(text):
+@pytest.mark.parametrize(
+    ("text", "written"),
+    [
+        ("=1+1", "'=1+1"),
+        ("+1", "'+1"),
+        ("-1", "'-1"),
+        ("@SUM(A1)", "'@SUM(A1)"),
+        ("\t=1", "'\t'=1"),
+        ("\r=1", "'\r'=1"),
+        ("\n=1", "'\n'=1"),
+        (" =1", "' =1"),
+        ("\uff1d1", "'\uff1d1"),
+        ("a/b;=1", "a/b;'=1"),  # there a spreadsheet that separates by semicolons begins a cell
+        ("a/b\n@SUM(A1)", "a/b\n'@SUM(A1)"),
+    ],
+)
+def test_text_that_a_spreadsheet_would_calculate_is_made_text(text, written):
     charge(1, "1", model=text)
-    assert list(csv_rows(JUNE))[1][3] == f"'{text}"
+    assert list(csv_rows(JUNE))[1][3] == written
 
 
 def test_ordinary_text_of_the_file_stays_as_it_is():
-    assert as_text("mistralai/mistral-small") == "mistralai/mistral-small"
+    for text in ("mistralai/mistral-small", "ada+shop@example.com", "a=b", ""):
+        assert as_text(text) == text
 
 
 def test_many_charges_are_summed_up_at_once():

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Generator
 from datetime import date, timedelta
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from asgiref.sync import sync_to_async
 from django import forms
 from django.contrib import admin
 from django.contrib.admin.widgets import AdminDateWidget, AdminTextInputWidget
 from django.core.exceptions import PermissionDenied
+from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
@@ -35,6 +38,8 @@ EARLIEST = date(2000, 1, 1)
 """There was nothing to pay for before; a calendar has a first day."""
 LINES = 50
 """Of chains, models and users on the page; the file has all."""
+LINES_AT_ONCE = 2_000
+"""Of the file, in one piece."""
 VIEW = "openrouter_app.view_charge"
 
 
@@ -100,7 +105,7 @@ class SpendingAdmin(_SpendingAdmin):
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        """The sums, as the form says."""
+        """The sums, as the form says; it shows the days that are meant, also where nobody has said which."""
         if not self.has_view_permission(request):
             raise PermissionDenied
         form = FilterForm(request.GET or None)
@@ -112,7 +117,7 @@ class SpendingAdmin(_SpendingAdmin):
             "title": gettext("Spending"),
             "opts": self.opts,
             "media": self.media + form.media,
-            "form": FilterForm(request.GET if form.is_bound else _initial(filters)),
+            "form": form if form.errors else FilterForm({**request.GET.dict(), **_days_of(filters)}),
             "report": found,
             "chart": chart_of(found.days, filters),
             "tables": [
@@ -140,8 +145,9 @@ class SpendingAdmin(_SpendingAdmin):
         if not form.is_valid():
             return redirect(f"../?{request.GET.urlencode()}")
         filters = form.filters
+        lines = _lines(filters)
         return StreamingHttpResponse(
-            _lines(filters),
+            _in_pieces(lines) if isinstance(request, ASGIRequest) else lines,
             content_type="text/csv; charset=utf-8",
             headers={
                 "Content-Disposition": f'attachment; filename="spending-{filters.first}-{filters.last}.csv"',
@@ -171,7 +177,7 @@ class SpendingAdmin(_SpendingAdmin):
         return False
 
 
-def _initial(filters: Filters) -> dict[str, date]:
+def _days_of(filters: Filters) -> dict[str, date]:
     return {"first": filters.first, "last": filters.last}
 
 
@@ -182,8 +188,18 @@ class _Echo:
         return line
 
 
-def _lines(filters: Filters) -> Iterator[str]:
+def _lines(filters: Filters) -> Generator[str]:
     writer = csv.writer(_Echo())
     yield "\ufeff"  # without it a spreadsheet takes UTF-8 for something else
     for row in csv_rows(filters):
         yield writer.writerow(row)
+
+
+async def _in_pieces(lines: Generator[str]) -> AsyncIterator[str]:
+    """The same for an ASGI server: of a plain iterator Django would gather all before it sends any."""
+    join = sync_to_async(lambda: "".join(islice(lines, LINES_AT_ONCE)))
+    try:
+        while piece := await join():
+            yield piece
+    finally:
+        await sync_to_async(lines.close)()

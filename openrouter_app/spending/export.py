@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from django.contrib.auth import get_user_model
@@ -10,7 +11,9 @@ from ..models import Budget
 from .report import Filters, charges
 
 HEADER = ["day", "run", "chain", "model", "user", "paid_by", "usd", "reserved_usd", "estimated"]
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_FORMULA = re.compile(r"(?<![^;\t\r\n])(?=\s*[=+\-@\uff1d\uff0b\uff0d\uff20])")
+"""Where a cell's formula may begin, also in full width. Behind a semicolon, too: it separates in many
+languages."""
 
 
 def csv_rows(filters: Filters) -> Iterator[list[str]]:
@@ -45,4 +48,4 @@ def csv_rows(filters: Filters) -> Iterator[list[str]]:
 
 def as_text(value: str) -> str:
     """A text that no spreadsheet takes for a formula (OWASP, "CSV injection")."""
-    return f"'{value}" if value.startswith(_FORMULA) else value
+    return _FORMULA.sub("'", value)

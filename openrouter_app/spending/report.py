@@ -85,7 +85,7 @@ def report(filters: Filters) -> Report:
     days = sorted(_groups(found, "period__starts"), key=lambda group: group.key)
     models = _groups(found, "model", unnamed=_("unknown"))
     name = f"user__{get_user_model().USERNAME_FIELD}"
-    users = _groups(found, "user_id", name, unnamed=_("nobody who is signed in"))
+    users = _groups(found, "user_id", name, unnamed=_("visitors, the system, deleted users"))
     reserved = found.aggregate(sum=Sum("reserved"))["sum"]
     return Report(
         filters,
