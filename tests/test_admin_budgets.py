@@ -6,8 +6,9 @@ import html
 from decimal import Decimal
 
 import pytest
+from django.contrib import admin
 from django.contrib.admin.models import LogEntry
-from django.contrib.auth.models import Group, Permission
+from django.contrib.auth.models import Group, Permission, User
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
@@ -151,6 +152,23 @@ def test_second_budget_for_the_same_is_refused(admin_client, chain, scope):
         admin_client, scope=scope, limit="2", period="month", **({"chain": chain.pk} if target else {})
     )
     assert Budget.objects.count() == 2
+
+
+def test_user_of_a_budget_is_searched_for_where_the_reader_may(client, admin_client):
+    assert "admin-autocomplete" in page(admin_client, ADD)
+    staff = make_user("staff", is_staff=True)
+    staff.user_permissions.add(Permission.objects.get(codename="add_budget"))
+    client.force_login(staff)
+    form = page(client, ADD)
+    assert "admin-autocomplete" not in form
+    assert "vForeignKeyRawIdAdminField" in form  # no list of all users
+
+
+def test_site_that_shows_no_users_in_its_admin_has_budgets_all_the_same(admin_client, monkeypatch):
+    monkeypatch.delitem(admin.site._registry, User)
+    assert admin.site._registry[Budget].check() == []
+    assert '<input type="text" name="user"' in page(admin_client, ADD)
+    assert add(admin_client, scope="user", limit="1", user=make_user("ada").pk).status_code == 302
 
 
 def test_budget_whose_target_is_gone_is_kept_and_says_so(admin_client, chain):

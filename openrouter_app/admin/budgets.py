@@ -51,9 +51,18 @@ class BudgetAdmin(_BudgetAdmin):
     list_display_links = ["pot"]
     list_filter = ["scope", "period"]
     list_select_related = ["chain", "group", "user"]
-    autocomplete_fields = ["user"]
+    raw_id_fields = ["user"]  # or there would be a list of all users, where he cannot be searched for
     fieldsets = [
-        (None, {"fields": ["scope", "chain", "group", "user", "period", "limit"]}),
+        (
+            None,
+            {
+                "fields": ["scope", "chain", "group", "user", "period", "limit"],
+                "description": _(
+                    "A run is paid from every budget that it belongs to. Choose a chain, group or user where "
+                    "the scope is about one."
+                ),
+            },
+        ),
         (_("Now"), {"fields": ["spent_now", "reserved_now", "left_now"]}),
     ]
     readonly_fields = ["spent_now", "reserved_now", "left_now"]
@@ -73,9 +82,10 @@ class BudgetAdmin(_BudgetAdmin):
         return rows.annotate(spent_sum=_sum("spent"), reserved_sum=_sum("reserved"))
 
     def get_autocomplete_fields(self, request: HttpRequest) -> list[str]:
-        """A user is searched for where the site's admin can do that."""
+        """A user is searched for where the site's admin can do that, and this person may."""
         users = self.admin_site._registry.get(get_user_model())
-        return ["user"] if users is not None and users.get_search_fields(request) else []
+        can = users is not None and users.get_search_fields(request) and users.has_view_permission(request)
+        return ["user"] if can else []
 
     def get_fieldsets(self, request: HttpRequest, obj: Budget | None = None) -> Any:
         """A new one has no sums yet."""
