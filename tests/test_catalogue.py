@@ -38,6 +38,12 @@ def make_model(slug, **fields):
         ("a/c", None),
         ("", None),
         (":free", None),
+        ("a/b:free:online", "a/b:free"),
+        ("a/b:nitro:online", "a/b"),
+        ("a/b" + ":x" * 90, "a/b"),
+        ("a/b" + ":x" * 900, None),
+        ("a/b\0", None),
+        ("a/b\ud800", None),
     ],
 )
 def test_a_slug_means_a_row(slug, means):
@@ -85,6 +91,49 @@ def test_a_free_variant_costs_nothing_and_a_search_costs_its_fee():
     assert catalogue.price_of("a/b:online").request == Decimal("0.03")
     make_model("a/b:free", prompt_price=Decimal("0.25"))
     assert catalogue.price_of("a/b:free").prompt == Decimal("0.25")
+
+
+def test_variants_are_told_apart_where_a_slug_has_several():
+    make_model("a/b")
+    assert catalogue.price_of("a/b:free:online").request == Decimal("0.02")
+    assert catalogue.price_of("a/b:free:online").prompt == 0
+    make_model("a/b:free", prompt_price=Decimal("0.25"))
+    assert catalogue.price_of("a/b:free:online").prompt == Decimal("0.25")
+    assert catalogue.price_of("a/b:extended") is None
+    make_model("a/b:extended")
+    assert catalogue.price_of("a/b:extended").prompt == Decimal("0.000001")
+
+
+def test_what_presets_and_routers_and_aliases_cost():
+    make_model("a/b")
+    make_model("openrouter/auto", prompt_price=None, completion_price=None)
+    make_model("~a/b-latest", prompt_price=Decimal("0.5"))
+    for unknown in ("@preset/site", "openrouter/auto", "openrouter/auto:nitro", "~a/c-latest"):
+        assert catalogue.price_of(unknown) is None
+        assert catalogue.price_of("a/b", [unknown]) is None
+    # what the request names wins over its preset; what that adds is not a token's price
+    assert catalogue.price_of("a/b@preset/site") == catalogue.price_of("a/b")
+    assert catalogue.price_of("a/b", ["~a/b-latest"]).prompt == Decimal("0.5")
+
+
+def test_further_prices_are_the_dearest_of_each_and_one_that_is_not_known_makes_none():
+    make_model("a/b", other_prices={"web_search": "0.01", "input_cache_write_1h": "0.000002"})
+    make_model(
+        "c/d",
+        cache_write_price=Decimal("0.000003"),
+        image_price=Decimal("0.5"),
+        output_modalities=["text", "audio"],
+        other_prices={"audio_output": "0.00002"},
+        overrides=[{"min_prompt_tokens": 9, "input_cache_write": "0.000007"}],
+    )
+    both = catalogue.price_of("a/b", ["c/d"])
+    assert (both.search, both.picture, both.made) == (Decimal("0.01"), Decimal("0.5"), Decimal("0.00002"))
+    assert (both.cache_write, both.hour_write) == (Decimal("0.000007"), Decimal("0.000002"))
+    assert catalogue.price_of("c/d", prompt_tokens=8).cache_write == Decimal("0.000003")
+    make_model("films/it", output_modalities=["video"])
+    assert catalogue.price_of("a/b", ["films/it"]).made is None
+    free = catalogue.price_of("c/d:free")
+    assert (free.made, free.picture, free.cache_write) == (0, 0, 0)
 
 
 def test_a_longer_prompt_is_dearer_where_it_is_listed_so():

@@ -10,8 +10,10 @@ from django.core.management import call_command
 from django.utils import timezone
 
 from openrouter_app import catalogue
+from openrouter_app.catalogue.listing import row_of
 from openrouter_app.checks import check_models
 from openrouter_app.models import CatalogueModel, Chain, ToolSpec
+from openrouter_app.testing.models_listed import DEFAULT_MODELS
 from tests.factories import make_chain
 
 pytestmark = pytest.mark.django_db
@@ -107,17 +109,58 @@ def test_a_model_listed_without_any_parameters_says_nothing_of_them():
         ("anthropic/claude", {"default_enabled": True}, {"reasoning_effort": "none"}, False),
         ("deepseek/thinks", {"default_enabled": True}, {}, True),
         ("moonshotai/thinks", {"mandatory": True}, {}, True),
-        ("openai/thinks", {"mandatory": True}, {}, False),
-        ("google/thinks", {"default_enabled": True}, {"reasoning": {"effort": "high"}}, False),
+        ("~anthropic/claude-latest", {"mandatory": True}, {}, True),
+        ("anthropic/claude:thinking", {"mandatory": False}, {}, True),
+        ("openai/thinks", {"mandatory": False}, {}, False),
     ],
 )
 def test_a_forced_call_that_switches_reasoning_off(slug, reasoning, options, warned):
-    make_model(slug, reasoning=reasoning)
+    make_model(slug.partition(":")[0], reasoning=reasoning)
     chain = with_tool("forced", model=slug, options=options)
     assert ("does not reason where a tool call is forced" in advised(chain)) is warned
     chain.tool_choice, chain.forced_tool = "auto", None
     chain.save()
     assert catalogue.advice(chain) == []
+
+
+@pytest.mark.parametrize(
+    ("slug", "reasoning", "options", "warned"),
+    [
+        ("example/thinker", {"mandatory": True}, {}, True),
+        ("openai/thinks", {"default_enabled": True}, {}, True),
+        ("openai/thinks", {"default_effort": "medium"}, {}, True),
+        ("openai/thinks", {"default_effort": "none"}, {}, False),
+        ("openai/thinks", {"default_effort": "medium", "default_enabled": False}, {}, False),
+        ("openai/thinks", {}, {"reasoning": {"enabled": True}}, True),
+        ("openai/thinks", {"default_enabled": True}, {"reasoning": {"enabled": False}}, False),
+        ("openai/thinks", {}, {}, False),
+        ("google/thinks", {"mandatory": True}, {"reasoning": {"effort": "high"}}, False),
+    ],
+)
+def test_a_forced_call_of_any_model_that_reasons_unless_it_is_known_to_do_both(
+    slug, reasoning, options, warned
+):
+    make_model(slug, reasoning=reasoning)
+    said = advised(with_tool("forced", model=slug, options=options))
+    assert ("reasons, and a tool call is forced" in said) is warned
+    assert bool(said) is warned
+
+
+@pytest.mark.parametrize("slug", ["example/thinker", "anthropic/claude"])
+def test_reasoning_that_cannot_be_switched_off_is_not_told_to_be(slug):
+    make_model(slug, reasoning={"mandatory": True})
+    chain = with_tool("forced", model=slug)
+    assert advised(chain).endswith("Choose “auto”.")
+    CatalogueModel.objects.update(reasoning={"default_enabled": True})
+    assert advised(chain).endswith("or switch its reasoning off in the options.")
+
+
+def test_the_thinker_that_the_fake_lists_is_warned_of():
+    (thinker,) = [item for item in DEFAULT_MODELS if item["id"] == "example/thinker"]
+    row = row_of(thinker)
+    row.seen_at = timezone.now()
+    row.save()
+    assert "a tool call is forced" in advised(with_tool("required", model="example/thinker"))
 
 
 def test_a_form_of_answer_that_the_model_does_not_know():

@@ -71,8 +71,15 @@ def test_what_openrouter_really_listed_is_understood():
     assert store(recorded).added == len(recorded) == 4
     row = CatalogueModel.objects.get(slug="anthropic/claude-sonnet-4")
     assert row.overrides == [
-        {"min_prompt_tokens": 200000, "prompt": "0.000006000000000", "completion": "0.000022500000000"}
+        {
+            "min_prompt_tokens": 200000,
+            "prompt": "0.000006000000000",
+            "completion": "0.000022500000000",
+            "input_cache_write": "0.000007500000000",
+            "input_cache_write_1h": "0.000012000000000",
+        }
     ]
+    assert row.other_prices["web_search"] == "0.010000000000000"
     assert row.reasoning == {"mandatory": False}
     assert catalogue.price_of("anthropic/claude-4-sonnet-20250522").completion == Decimal("0.0000225")
 

@@ -13,7 +13,7 @@ All of it asks the database and is synchronous.
 """
 
 from .advising import advice, advice_on, advice_on_age
-from .prices import Price, find, price_of
+from .prices import Price, find, price_of, prices_of, variants_of
 from .searching import MAX_TEXT, search
 from .syncing import Synced, sync
 
@@ -26,6 +26,8 @@ __all__ = [
     "advice_on_age",
     "find",
     "price_of",
+    "prices_of",
     "search",
     "sync",
+    "variants_of",
 ]

@@ -18,13 +18,15 @@ from django.utils.translation import gettext
 
 from ..conf import get_settings
 from ..models import CatalogueModel, Chain
-from .prices import found, variant_of, without_preset
+from .prices import found, variants_of, without_preset
 
 EXPIRES_SOON = timedelta(days=30)
 NO_FORCED_TOOL = frozenset({"anthropic", "deepseek", "moonshotai", "qwen"})
 """Authors whose models do not reason where a call is forced. Anthropic's then answer without, for OpenRouter
 leaves the reasoning out and says nothing; the others refuse the request.
 """
+FORCED_TOOL = frozenset({"google"})
+"""Authors whose models were seen to reason all the same. Of all others it is not known."""
 _MAXIMA = ("max_tokens", "max_completion_tokens")
 
 
@@ -74,7 +76,7 @@ def _slugs(body: Mapping[str, Any]) -> list[str]:
 
 def _of_model(slug: str, row: CatalogueModel | None, body: Mapping[str, Any]) -> Iterator[str]:
     names = {"model": slug}
-    if row is None or (variant_of(slug) == "free" and variant_of(row.slug) != "free"):
+    if row is None or ("free" in variants_of(slug) and "free" not in variants_of(row.slug)):
         if without_preset(slug) and not slug.startswith("~"):
             yield gettext("“%(model)s” is not among the models that OpenRouter lists.") % names
         return
@@ -105,14 +107,32 @@ def _of_tools(row: CatalogueModel, body: Mapping[str, Any], names: Mapping[str, 
         said = gettext("As OpenRouter lists it, “%(model)s” calls no tools; this chain has some.")
     elif is_forced and _lacks(row, "tool_choice"):
         said = gettext("As OpenRouter lists it, “%(model)s” cannot be made to call a tool.")
-    elif is_forced and row.slug.partition("/")[0] in NO_FORCED_TOOL and _reasons(row, _options(body)):
-        said = gettext(
-            "“%(model)s” does not reason where a tool call is forced: it answers without, or the request is "
-            "refused. Choose “auto”, or switch its reasoning off in the options."
-        )
+    elif is_forced and _reasons(row, names["model"], _options(body)):
+        said = _of_forced_reasoning(row)
     else:
         return
-    yield said % names
+    if said:
+        yield said % names
+
+
+def _of_forced_reasoning(row: CatalogueModel) -> str:
+    """Of a model that reasons and has to call a tool; empty for one that is known to do both."""
+    author = row.slug.lstrip("~").partition("/")[0]
+    if author in FORCED_TOOL:
+        return ""
+    if author in NO_FORCED_TOOL:
+        said = gettext(
+            "“%(model)s” does not reason where a tool call is forced: it answers without, or the request is "
+            "refused."
+        )
+    else:
+        said = gettext(
+            "“%(model)s” reasons, and a tool call is forced: some providers answer without reasoning then, "
+            "others refuse the request."
+        )
+    if row.reasoning.get("mandatory"):
+        return said + " " + gettext("Choose “auto”.")
+    return said + " " + gettext("Choose “auto”, or switch its reasoning off in the options.")
 
 
 def _of_answers(row: CatalogueModel, body: Mapping[str, Any], names: Mapping[str, str]) -> Iterator[str]:
@@ -144,16 +164,20 @@ def _lacks(row: CatalogueModel, parameter: str) -> bool:
     return bool(row.parameters) and parameter not in row.parameters
 
 
-def _reasons(row: CatalogueModel, options: Mapping[str, Any]) -> bool:
+def _reasons(row: CatalogueModel, slug: str, options: Mapping[str, Any]) -> bool:
     """Whether it reasons before it answers: it always does, or is told to, or does where nothing is said."""
-    if row.reasoning.get("mandatory"):
+    listed = row.reasoning
+    if listed.get("mandatory"):
         return True
     asked = _member(options, "reasoning")
     effort = asked.get("effort", options.get("reasoning_effort"))
     if asked.get("enabled") is False or effort == "none":
         return False
     is_asked = bool(asked.get("enabled") or effort or asked.get("max_tokens"))
-    return bool(row.reasoning.get("default_enabled")) or (is_asked and not _lacks(row, "reasoning"))
+    does_by_itself = listed.get("default_enabled", listed.get("default_effort", "none") != "none")
+    return bool(does_by_itself) or (
+        (is_asked or "thinking" in variants_of(slug)) and not _lacks(row, "reasoning")
+    )
 
 
 def _options(body: Mapping[str, Any]) -> Mapping[str, Any]:

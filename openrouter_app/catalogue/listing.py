@@ -30,7 +30,7 @@ DEAREST = Decimal(1_000_000)
 """US dollars a token; what is dearer is no price."""
 PRECISION = Decimal("1e-15")
 
-_SLUG = re.compile(r"[!-~]+")
+SLUG = re.compile(r"[!-~]+")
 _PRICES = {
     "prompt_price": "prompt",
     "completion_price": "completion",
@@ -40,10 +40,12 @@ _PRICES = {
     "cache_read_price": "input_cache_read",
     "cache_write_price": "input_cache_write",
 }
+_OTHER_PRICES = ("web_search", "image_output", "image_token", "audio_output", "input_cache_write_1h")
+_OVERRIDDEN = ("prompt", "completion", "input_cache_write", "input_cache_write_1h")
 _EXACT = Context(prec=60)
 
 FIELDS = (
-    *("canonical_slug", "name", "description", *_PRICES, "overrides"),
+    *("canonical_slug", "name", "description", *_PRICES, "other_prices", "overrides"),
     *("context_length", "max_completion_tokens", "input_modalities", "output_modalities"),
     *("parameters", "reasoning", "created", "expires"),
 )
@@ -75,6 +77,7 @@ def row_of(item: object) -> CatalogueModel | None:
         name=_text(item.get("name"), MAX_NAME),
         description=_text(item.get("description"), MAX_DESCRIPTION),
         **{name: price(pricing.get(member)) for name, member in _PRICES.items()},
+        other_prices=_prices(pricing, _OTHER_PRICES),
         overrides=_overrides(pricing.get("overrides")),
         context_length=_length(item.get("context_length")) or _length(top.get("context_length")),
         max_completion_tokens=_length(top.get("max_completion_tokens")),
@@ -104,7 +107,7 @@ def price(written: object) -> Decimal | None:
 
 
 def _slug(value: object) -> str:
-    return value if isinstance(value, str) and len(value) <= MAX_SLUG and _SLUG.fullmatch(value) else ""
+    return value if isinstance(value, str) and len(value) <= MAX_SLUG and SLUG.fullmatch(value) else ""
 
 
 def _text(value: object, longest: int) -> str:
@@ -148,18 +151,20 @@ def _reasoning(value: object) -> dict[str, Any]:
     return known
 
 
+def _prices(said: Mapping[str, Any], members: Iterable[str]) -> dict[str, str]:
+    """Those of these prices that are said, as they are stored in JSON."""
+    found = {member: price(said.get(member)) for member in members}
+    return {member: format(value, "f") for member, value in found.items() if value is not None}
+
+
 def _overrides(value: object) -> list[dict[str, Any]]:
     """The prices of longer prompts; one whose condition we do not know holds for all."""
-    known = []
-    for said in value[:MAX_OVERRIDES] if isinstance(value, list) else []:
-        prices = {
-            member: format(found, "f")
-            for member in ("prompt", "completion")
-            if (found := price(_mapping(said).get(member))) is not None
-        }
-        if prices:
-            known.append({"min_prompt_tokens": _length(said.get("min_prompt_tokens")) or 0, **prices})
-    return known
+    listed = value[:MAX_OVERRIDES] if isinstance(value, list) else []
+    return [
+        {"min_prompt_tokens": _length(said.get("min_prompt_tokens")) or 0, **prices}
+        for said in listed
+        if (prices := _prices(_mapping(said), _OVERRIDDEN))
+    ]
 
 
 def _moment(value: object) -> datetime | None:

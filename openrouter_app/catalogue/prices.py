@@ -6,6 +6,7 @@ A slug as a chain or an answer names it, and the row it means:
 ``author/name``               the row of this slug
 ``author/name-20250522``      the row whose canonical slug it is: so answers name their models
 ``author/name:variant``       the variant's own row where it is listed, else the row of ``author/name``
+``author/name:free:online``   the row of the most variants that is listed: ``author/name:free``
 ``author/name@preset/site``   the row of ``author/name``: what a request says wins over its preset
 ``@preset/site``              none: which model answers is told at OpenRouter alone
 ``~author/name-latest``       its own row where it is listed, else none
@@ -22,15 +23,25 @@ import msgspec
 from django.db.models import Q
 
 from ..models import CatalogueModel
+from .listing import MAX_SLUG, SLUG
 
 ONLINE_FEE = Decimal("0.02")
 """US dollars that the variant ``:online`` costs a request beside its tokens: five results of a search."""
+MOST_VARIANTS = 5
+"""Of a slug that are told apart."""
+PICTURE = Decimal("0.001")
+"""US dollars: up to here a price of pictures that are made is a token's; what is dearer is a picture's."""
+_NOTHING = Decimal(0)
 
 
 class Price(msgspec.Struct, frozen=True):
     """What a call costs: US dollars a token and a request; and how long it may be, in tokens.
 
-    ``reasoning`` is what a token of the answer costs that is reasoning, never less than ``completion``.
+    ``reasoning`` is what a token of the answer costs that is reasoning, never less than ``completion``;
+    ``made`` what one of the pictures or the sound costs that the model answers with, 0 where it makes none,
+    None where that is not listed. ``cache_write`` and ``hour_write`` are a prompt's token that is written
+    to a cache, for minutes or an hour, as they are listed, else 0. ``picture`` is one in the prompt, beside
+    its tokens; ``search`` one that the model's own provider makes, 0 where none is listed.
     ``max_completion_tokens`` is the context's length where no other limit is listed.
     """
 
@@ -40,6 +51,11 @@ class Price(msgspec.Struct, frozen=True):
     request: Decimal
     max_completion_tokens: int | None
     context_length: int | None
+    made: Decimal | None = _NOTHING
+    cache_write: Decimal = _NOTHING
+    hour_write: Decimal = _NOTHING
+    picture: Decimal = _NOTHING
+    search: Decimal = _NOTHING
 
 
 def find(slug: str) -> CatalogueModel | None:
@@ -54,12 +70,11 @@ def price_of(slug: str, fallbacks: Iterable[str] = (), *, prompt_tokens: int | N
     from a length of the prompt on; without it they count as dear as they get. These are the listed prices;
     a provider that OpenRouter turns to may ask for more.
     """
-    slugs = [slug, *fallbacks]
-    rows = found(slugs)
-    prices = [_price(name, rows.get(name), prompt_tokens) for name in slugs]
+    prices = prices_of([slug, *fallbacks], prompt_tokens=prompt_tokens)
     known = [price for price in prices if price is not None]
     if len(known) < len(prices):
         return None
+    made = [price.made for price in known]
     return Price(
         prompt=max(price.prompt for price in known),
         completion=max(price.completion for price in known),
@@ -67,7 +82,19 @@ def price_of(slug: str, fallbacks: Iterable[str] = (), *, prompt_tokens: int | N
         request=max(price.request for price in known),
         max_completion_tokens=_longest(price.max_completion_tokens for price in known),
         context_length=_longest(price.context_length for price in known),
+        made=None if None in made else max(price for price in made if price is not None),
+        cache_write=max(price.cache_write for price in known),
+        hour_write=max(price.hour_write for price in known),
+        picture=max(price.picture for price in known),
+        search=max(price.search for price in known),
     )
+
+
+def prices_of(slugs: Iterable[str], *, prompt_tokens: int | None = None) -> list[Price | None]:
+    """What a call of each costs, in their order and in one query; see `price_of`."""
+    named = list(slugs)
+    rows = found(named)
+    return [_price(slug, rows.get(slug), prompt_tokens) for slug in named]
 
 
 def without_preset(slug: str) -> str:
@@ -75,15 +102,16 @@ def without_preset(slug: str) -> str:
     return slug.partition("@preset/")[0]
 
 
-def variant_of(slug: str) -> str:
-    """``free`` of ``author/name:free``; empty where there is none."""
-    return without_preset(slug).partition(":")[2]
+def variants_of(slug: str) -> list[str]:
+    """``["free", "online"]`` of ``author/name:free:online``; empty where there is none."""
+    return without_preset(slug.strip()).split(":")[1:]
 
 
 def _names(slug: str) -> list[str]:
-    """What the catalogue may call it, the nearest first."""
+    """What the catalogue may call it, the nearest first. What no slug can be is not looked for."""
     named = without_preset(slug.strip())
-    return list(dict.fromkeys(filter(None, (named, named.partition(":")[0]))))
+    parts = named.split(":", MOST_VARIANTS) if len(named) <= MAX_SLUG and SLUG.fullmatch(named) else []
+    return [name for size in range(len(parts), 0, -1) if (name := ":".join(parts[:size]))]
 
 
 def found(slugs: Iterable[str]) -> dict[str, CatalogueModel]:
@@ -109,24 +137,61 @@ def found(slugs: Iterable[str]) -> dict[str, CatalogueModel]:
 def _price(slug: str, row: CatalogueModel | None, prompt_tokens: int | None) -> Price | None:
     if row is None or row.prompt_price is None or row.completion_price is None:
         return None
-    prompt, completion = row.prompt_price, row.completion_price
-    request = row.request_price or Decimal(0)
-    variant = variant_of(slug) if row.slug != without_preset(slug) else ""
-    if variant == "free":
-        prompt = completion = request = Decimal(0)
-    else:
-        for override in _overrides(row, prompt_tokens):
-            prompt = max(prompt, _decimal(override.get("prompt"), prompt))
-            completion = max(completion, _decimal(override.get("completion"), completion))
-        request += ONLINE_FEE if variant == "online" else 0
+    variants = {*variants_of(slug)} - {*variants_of(row.slug)}
+    if "extended" in variants:  # a longer context, and whatever that costs
+        return None
+    is_free = "free" in variants
+    prices = _listed(row, prompt_tokens)
+    if is_free:
+        prices = dict.fromkeys(prices, _NOTHING)
+    request = _NOTHING if is_free else row.request_price or _NOTHING
     return Price(
-        prompt=prompt,
-        completion=completion,
-        reasoning=completion if variant == "free" else max(completion, row.reasoning_price or 0),
-        request=request,
+        prompt=prices["prompt"],
+        completion=prices["completion"],
+        reasoning=max(prices["completion"], _NOTHING if is_free else row.reasoning_price or _NOTHING),
+        request=request + (ONLINE_FEE if "online" in variants else _NOTHING),
         max_completion_tokens=row.max_completion_tokens or row.context_length,
         context_length=row.context_length,
+        made=_NOTHING if is_free else _made(row),
+        cache_write=prices["input_cache_write"],
+        hour_write=prices["input_cache_write_1h"],
+        picture=_NOTHING if is_free else row.image_price or _NOTHING,
+        search=_other(row, "web_search") or _NOTHING,
     )
+
+
+def _listed(row: CatalogueModel, prompt_tokens: int | None) -> dict[str, Decimal]:
+    """What a token costs in a prompt of so many at most, by OpenRouter's names."""
+    prices = {
+        "prompt": row.prompt_price or _NOTHING,
+        "completion": row.completion_price or _NOTHING,
+        "input_cache_write": row.cache_write_price or _NOTHING,
+        "input_cache_write_1h": _other(row, "input_cache_write_1h") or _NOTHING,
+    }
+    for override in _overrides(row, prompt_tokens):
+        prices = {name: max(price, _decimal(override.get(name)) or price) for name, price in prices.items()}
+    return prices
+
+
+def _made(row: CatalogueModel) -> Decimal | None:
+    """What a token costs of the pictures or the sound that it may answer with."""
+    dearest = _NOTHING
+    for kind in row.output_modalities:
+        if kind == "text":
+            continue
+        said = [_other(row, name) for name in _MADE.get(kind, ())]
+        known = [price for price in said if price]
+        if not known or max(known) > PICTURE:
+            return None
+        dearest = max(dearest, *known)
+    return dearest
+
+
+_MADE = {"image": ("image_output", "image_token"), "audio": ("audio_output",)}
+
+
+def _other(row: CatalogueModel, name: str) -> Decimal | None:
+    return _decimal(row.other_prices.get(name))
 
 
 def _overrides(row: CatalogueModel, prompt_tokens: int | None) -> Iterable[Mapping[str, Any]]:
@@ -136,11 +201,11 @@ def _overrides(row: CatalogueModel, prompt_tokens: int | None) -> Iterable[Mappi
             yield override
 
 
-def _decimal(text: Any, otherwise: Decimal) -> Decimal:
+def _decimal(text: Any) -> Decimal | None:
     try:
         return Decimal(text)
     except (InvalidOperation, TypeError, ValueError):
-        return otherwise
+        return None
 
 
 def _longest(lengths: Iterable[int | None]) -> int | None:

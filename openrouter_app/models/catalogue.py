@@ -32,6 +32,8 @@ class CatalogueModel(models.Model):
     reasoning_price = _price(_("price of a reasoning token"))
     cache_read_price = _price(_("price of a token read from the cache"))
     cache_write_price = _price(_("price of a token written to the cache"))
+    # {"web_search": "0.01", "image_output": "0.00003", ...}: US dollars a search or a token, as listed.
+    other_prices = JSONTextField(_("further prices"), default=dict, blank=True)
     # [{"min_prompt_tokens": 200000, "prompt": "0.000006", ...}, ...]: what a token costs in a longer prompt.
     overrides = JSONTextField(_("prices of longer prompts"), default=list, blank=True)
     context_length = models.PositiveBigIntegerField(_("context (tokens)"), null=True, blank=True)
