@@ -129,7 +129,9 @@ def switch_off(client, *chains):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_action_switches_chains_off_and_stops_their_runs(admin_client):
+@pytest.mark.parametrize("is_atomic", [False, True])
+def test_action_switches_chains_off_and_stops_their_runs(admin_client, monkeypatch, is_atomic):
+    monkeypatch.setitem(connections.settings["default"], "ATOMIC_REQUESTS", is_atomic)
     echo, other = make_chain("echo"), make_chain("other")
     mine, theirs = make_run(chain=echo), make_run(chain=other)
     response = switch_off(admin_client, echo)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 import sys
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -22,7 +23,8 @@ from openrouter_app.engine import client as engine_client
 from openrouter_app.engine.accounts import KeyInfo
 from openrouter_app.engine.secret import Secret
 from openrouter_app.keys import connecting
-from openrouter_app.models import OfferedKey, Owner, SignIn, UserKey
+from openrouter_app.limits.a_minute import MOST_KEY_CHECKS
+from openrouter_app.models import Hit, OfferedKey, Owner, SignIn, UserKey
 from openrouter_app.pages.account import dollars
 
 from .connecting import ACCOUNT, asked, browser_of, connect, go_to_openrouter, key_at
@@ -342,6 +344,29 @@ def test_pasted_key_beside_another_is_offered(client, ada, settings):
     old = have_another_key(ada, "sk-or-v1-other" + "0" * 40)
     assert client.post("/account/paste/", {"key": KEY})["Location"] == "/account/replace/"
     assert keys.key_of(ada.pk).key_hash == old.key_hash
+
+
+def test_who_pastes_one_key_after_another_is_not_told_which_are_good(client, ada, openrouter, settings):
+    settings.OPENROUTER |= {"ALLOW_PASTED_KEYS": True}
+    openrouter.revoke(KEY)
+    for _ in range(MOST_KEY_CHECKS):
+        assert client.post("/account/paste/", {"key": KEY}).status_code == 400
+    response = client.post("/account/paste/", {"key": KEY[::-1]})
+    assert response.status_code == 429
+    assert re.search(r"asked about keys too often\. Try again in \d+ s\.", said(response))
+    assert len(openrouter.requests) == MOST_KEY_CHECKS
+    assert not UserKey.objects.exists()
+    Hit.objects.update(created=timezone.now() - timedelta(minutes=1))
+    assert client.post("/account/paste/", {"key": KEY[::-1]}).status_code == 302
+
+
+def test_openrouter_is_not_asked_about_a_key_again_and_again(client, ada, openrouter):
+    have_another_key(ada)
+    for _ in range(MOST_KEY_CHECKS + 1):
+        client.post("/account/refresh/")
+    assert len(openrouter.requests) == MOST_KEY_CHECKS
+    assert "asked about keys too often" in said(client.get(ACCOUNT))
+    assert keys.key_of(ada.pk) is not None
 
 
 def test_keys_are_pasted_only_where_the_site_allows_it(client, openrouter):

@@ -25,7 +25,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_GET, require_http_methods, require_POST, require_safe
 
-from .. import keys
+from .. import keys, limits
 from ..background import in_background
 from ..conf import get_settings
 from ..engine.base_url import is_loopback
@@ -34,6 +34,7 @@ from ..engine.secret import Secret
 from ..keys import connecting
 from ..models import UserKey
 from ..pages.account import Key, terms
+from ..refusals import Refused
 from .visitors import page
 
 LONGEST_NEXT = 2_000
@@ -133,9 +134,10 @@ def paste(request: HttpRequest) -> HttpResponseBase:
     if not _may_be_key(key):
         return _shown(request, _("This is no key. It begins with “sk-or-”, and has no spaces."), status=400)
     try:
+        limits.count_key_check(request.user)
         info = _waited_for(keys.check(key))
     except OpenRouterError as error:
-        return _shown(request, _problem(error), status=400)
+        return _shown(request, _problem(error), status=429 if isinstance(error, Refused) else 400)
     return _arrived(request, key, UserKey.Origin.PASTED, info, _next(request))
 
 
@@ -209,6 +211,7 @@ def _asked_again(user: Any) -> str:
     if row is None or (key := keys.secret_of(row)) is None:
         return _("There is no key to ask about. Connect again.")
     try:
+        limits.count_key_check(user)
         keys.refresh(row, _waited_for(keys.check(key)))
     except OpenRouterError as error:
         if isinstance(error, KeyRejectedError):
@@ -272,6 +275,8 @@ def _stale() -> str:
 
 def _problem(error: OpenRouterError) -> str:
     """What is said of it. The engine's own words name what a site's staff must do."""
+    if isinstance(error, Refused):  # by this site: it was asked too often
+        return error.message
     if isinstance(error, KeyRejectedError):
         return _("OpenRouter does not accept this key. It may have been deleted there, or have expired.")
     if isinstance(error, ForbiddenError):
