@@ -13,7 +13,7 @@ import pytest
 import uvicorn
 from uvicorn.main import main
 
-from openrouter_app import checks, protocol
+from openrouter_app import checks, consumers, protocol
 from openrouter_app.conf import Settings
 from openrouter_app.runs import events
 from project import web
@@ -68,6 +68,18 @@ def test_protocol_page_lists_every_event_with_its_fields():
             set(kind.__struct_fields__) - ({"text"} if kind is events.ToolArguments else set()) - {"name"}
         )
         assert fields <= set(rows[tag(kind)]), kind
+
+
+def test_protocol_page_lists_every_code():
+    source = "".join(path.read_text() for path in (ROOT / "openrouter_app").rglob("*.py"))
+    raised = set(re.findall(r'\b(?:Refused|Failed|Interrupted)\(\s*"([a-z_]+)"', source))
+    assert len(raised) > 10
+    assert raised <= set(table("protocol.md", "Error codes"))
+    closing = re.findall(r"^\| (\d{4}) \|", (DOCS / "protocol.md").read_text(), re.MULTILINE)
+    codes = (
+        getattr(consumers, name) for name in ("SESSION_GONE", "FLOOD", "TOO_LARGE", "RESTART", "OVERLOAD")
+    )
+    assert closing == [str(code) for code in codes]
 
 
 def pictured() -> set[str]:
