@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import aclosing
+from types import SimpleNamespace
 from uuid import uuid4
 
 import pytest
@@ -70,3 +71,26 @@ async def test_invariant_24_a_backlog_becomes_one_snapshot_and_never_two_in_flig
     assert set(taken) == {runs.Range}
     assert not view.gap
     assert view.state["parts"] == followed.state.parts()
+
+
+async def test_the_first_piece_comes_at_once_and_frames_keep_further_apart_under_pressure(monkeypatch):
+    """By a clock of the test's own: ``late`` is what the loop sleeps longer than it was asked to."""
+    followed, now, late, slept = Followed(uuid4(), new_state()), [100.0], [0.0], []
+
+    async def sleep(seconds):
+        slept.append(round(seconds, 6))
+        now[0] += seconds + late[0]
+
+    monkeypatch.setattr(live, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr(
+        live, "asyncio", SimpleNamespace(sleep=sleep, get_running_loop=asyncio.get_running_loop)
+    )
+    async with aclosing(followed.updates()) as updates:
+        await anext(updates)
+        for lateness in (0.0, 0.0, 0.02, 0.0, 0.0):
+            late[0] = lateness
+            followed.seq += 1
+            followed.show(Text(0, "a"))
+            await anext(updates)
+    assert slept == [live.WINDOW, live.WINDOW, live.WIDE_WINDOW, live.WINDOW]
+    assert (live.WINDOW, live.WIDE_WINDOW) == (0.016, 0.033)
