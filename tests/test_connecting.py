@@ -9,7 +9,6 @@ import sys
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from io import StringIO
-from urllib.parse import unquote
 
 import pytest
 from django.contrib.auth import get_user_model
@@ -24,12 +23,11 @@ from openrouter_app.engine.accounts import KeyInfo
 from openrouter_app.engine.secret import Secret
 from openrouter_app.keys import connecting
 from openrouter_app.limits.a_minute import MOST_KEY_CHECKS
-from openrouter_app.models import Hit, OfferedKey, Owner, SignIn, UserKey
+from openrouter_app.models import Hit, OfferedKey, SignIn, UserKey
 from openrouter_app.pages.account import dollars
 
 from .connecting import ACCOUNT, asked, browser_of, connect, go_to_openrouter, key_at
-from .factories import make_chain
-from .talking import make_chat, make_conversation, say
+from .talking import make_chat
 
 pytestmark = pytest.mark.django_db
 KEY = "sk-or-v1-CANARY" + "0" * 49
@@ -402,44 +400,6 @@ def test_page_says_what_the_key_will_be(client, settings):
     page = said(client.get(ACCOUNT))
     assert "The key may spend $5.00 a day at most." in page
     assert "It expires after 1 day." in page
-
-
-@pytest.mark.django_db(transaction=True)
-def test_refused_message_leads_to_the_account_and_back_without_a_script(client, openrouter):
-    make_chat(payer="user")
-    response = client.post("/chains/chat/send/", {"message": "Hello"})
-    assert response.status_code == 402
-    assert f'href="{ACCOUNT}?next=/chains/chat/"' in unquote(said(response))
-    assert "Hello" in said(response)
-    assert not openrouter.requests
-
-
-@pytest.mark.django_db(transaction=True)
-def test_refused_run_leads_to_the_account_and_back_without_a_script(client):
-    make_chain("once", payer="user")
-    response = client.post("/chains/once/send/", {"text": "x"})
-    assert response.status_code == 402
-    assert f'href="{ACCOUNT}?next=/chains/once/"' in unquote(said(response))
-
-
-def test_answer_that_lacked_an_account_leads_to_it(client, ada):
-    made = make_conversation(Owner.of_user(ada), chain=make_chat(payer="user"))
-    say(made, "Hello", status="failed", error_code="key_rejected", error_message="No.")
-    here = f"/conversations/{made.uuid}/"
-    assert f'href="{ACCOUNT}?next={here}"' in unquote(said(client.get(here)))
-    made.chain.payer = "site"
-    made.chain.save()
-    assert f'href="{ACCOUNT}' not in said(client.get(here))
-
-
-@pytest.mark.parametrize(
-    ("code", "link"),
-    [("key_rejected", "Connect your OpenRouter account"), ("credit", "Your OpenRouter account")],
-)
-def test_who_has_connected_one_is_not_asked_to_where_its_credit_is_used_up(client, ada, code, link):
-    made = make_conversation(Owner.of_user(ada), chain=make_chat(payer="user"))
-    say(made, "Hello", status="failed", error_code=code, error_message="No.", payer="user")
-    assert f'">{link}</a></div>' in said(client.get(f"/conversations/{made.uuid}/"))
 
 
 @pytest.mark.parametrize(

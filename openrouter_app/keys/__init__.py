@@ -27,6 +27,7 @@ __all__ = [
     "disconnect",
     "drop_rejected",
     "hash_of",
+    "is_connected",
     "key_of",
     "links",
     "refresh",
@@ -52,6 +53,12 @@ def key_of(user_id: Any) -> UserKey | None:
 def secret_of(row: UserKey) -> Secret | None:
     """The key; None where its row was tampered with, or what it was encrypted with is not set any more."""
     return row.opened()
+
+
+def is_connected(user_id: Any) -> bool:
+    """Whether the user has a key that can be used: one that does not open any more counts as none."""
+    row = key_of(user_id)
+    return row is not None and secret_of(row) is not None
 
 
 def hash_of(secret: Secret) -> str:

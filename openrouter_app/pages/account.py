@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
 from urllib.parse import urlencode, urlsplit
+from uuid import uuid4
 
 from django.conf import settings
+from django.core.exceptions import DisallowedHost
+from django.http import HttpRequest
 from django.shortcuts import resolve_url
 from django.urls import NoReverseMatch, Resolver404, get_script_prefix, resolve, reverse
 from django.utils.formats import number_format
@@ -17,7 +20,8 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from ..conf import get_settings
-from ..keys import links
+from ..engine.base_url import is_loopback
+from ..keys import is_connected, links
 from ..models import Chain, OfferedKey, UserKey
 
 FINGERPRINT = 8
@@ -64,9 +68,69 @@ def account_url(chain: Chain, *, signed_in: bool) -> str | None:
     return reverse("openrouter_app:account")
 
 
-def account_link(url: str | None, here: str) -> str:
-    """The same as a link that comes back to the page ``here``; "" where there is none."""
-    return "" if url is None else f"{url}?{urlencode({'next': here})}"
+@dataclass(frozen=True)
+class Offer:
+    """How a page offers an OpenRouter account of one's own where that is what a run lacks.
+
+    ``url`` is the account's page, ``here`` the one that offers it and is come back to. ``connect`` is where a
+    form that is posted begins the sign-in at once, "" where that is not possible.
+    """
+
+    url: str
+    here: str
+    connect: str = ""
+    is_connected: bool = False
+    form: str = field(default_factory=lambda: f"openrouter-connect-{uuid4().hex[:12]}")
+    """The form's id, which no other chat of a page has."""
+
+    @property
+    def is_at_once(self) -> bool:
+        """Whether one click leads to OpenRouter. Who has an account connected goes to its page instead."""
+        return bool(self.connect) and not self.is_connected
+
+    @property
+    def link(self) -> str:
+        """The account's page, as a link that comes back."""
+        return f"{self.url}?{urlencode({'next': self.here})}"
+
+
+def offer_of(request: HttpRequest, chain: Chain, here: str) -> Offer | None:
+    """What a page of a chain offers its visitor; None where an account would be of no use to him."""
+    user = getattr(request, "user", None)
+    signed_in = user is not None and user.is_authenticated
+    url = account_url(chain, signed_in=signed_in)
+    if url is None:
+        return None
+    if not signed_in:
+        return Offer(url, here)
+    connect = reverse("openrouter_app:connect") if _can_come_back(request) else ""
+    return Offer(url, here, connect, is_connected(request.user.pk))
+
+
+def account_config(offer: Offer | None) -> dict[str, Any]:
+    """What `account-offer.js` is told of it; where a form begins the sign-in, that stands in the page."""
+    return {"account": None} if offer is None else {"account": offer.url, "connected": offer.is_connected}
+
+
+def callback_origin(request: HttpRequest) -> str | None:
+    """This site's scheme and host as OpenRouter may be told them; None where it could not lead back there.
+
+    The host of the request only where ``ALLOWED_HOSTS`` has looked at it.
+    """
+    if origin := get_settings().CALLBACK_ORIGIN.rstrip("/"):
+        return origin
+    host = request.get_host()
+    if is_loopback(urlsplit(f"//{host}").hostname or ""):
+        return f"{request.scheme}://{host}"
+    is_checked = "*" not in settings.ALLOWED_HOSTS
+    return f"https://{host}" if request.is_secure() and is_checked else None
+
+
+def _can_come_back(request: HttpRequest) -> bool:
+    try:
+        return callback_origin(request) is not None
+    except DisallowedHost:  # a page that is shown all the same is not broken by its offer
+        return False
 
 
 def sign_in_page() -> str | None:

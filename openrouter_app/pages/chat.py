@@ -19,7 +19,7 @@ from ..conf import get_settings
 from ..identity import owner_of_request
 from ..models import Chain, ChainVersion, Conversation, Owner
 from ..models.prompts import message_variable, takes_history
-from .account import account_link, account_url
+from .account import Offer, account_config, offer_of
 from .conversations import conversation_data, title_shown
 from .fields import Field, fields
 
@@ -34,7 +34,7 @@ class Chat:
     ``may_send`` is false where the visitor may read what was said, but not run the chain (any more);
     ``problem`` says why what he sent was refused, and ``given`` keeps it; ``lacks_account`` is true where an
     OpenRouter account of his own would help. ``owner`` is a name for whoever looks, under which the script
-    keeps his drafts; ``here`` is the page's address, ``account`` that of his account's page.
+    keeps his drafts; ``offer`` is how the page offers him one, None where it would be of no use.
     """
 
     chain: Chain
@@ -46,8 +46,7 @@ class Chat:
     given: Mapping[str, str] = field(default_factory=dict)
     client_id: str = ""
     owner: str = ""
-    here: str = ""
-    account: str | None = None
+    offer: Offer | None = None
     lacks_account: bool = False
 
     @property
@@ -85,11 +84,6 @@ class Chat:
         """The variable that a message fills."""
         return message_variable(self.version.body) if self.version is not None else ""
 
-    @property
-    def account_link(self) -> str:
-        """Where the visitor connects an account of his own and comes back; "" where that is of no use."""
-        return account_link(self.account, self.here)
-
     @cached_property
     def config(self) -> dict[str, Any]:
         """What the element's script is told."""
@@ -107,7 +101,7 @@ class Chat:
             "models": body.get("client_models", []),
             "may_send": self.may_send,
             "owner": self.owner,
-            "account": self.account,
+            **account_config(self.offer),
             "list": self.show_list,
             "conversation": None if self.conversation is None else str(self.conversation.uuid),
             "data": self.data,
@@ -139,8 +133,7 @@ def chat_of(
     may_send = chain.published is not None and chain.may_be_run_by(getattr(request, "user", None))
     owner = _name_of(owner_of_request(request))
     here = _address_of(chain, conversation) if request.method == "POST" else request.get_full_path()
-    signed_in = getattr(getattr(request, "user", None), "is_authenticated", False)
-    known: dict[str, Any] = {"owner": owner, "here": here, "account": account_url(chain, signed_in=signed_in)}
+    known: dict[str, Any] = {"owner": owner, "offer": offer_of(request, chain, here)}
     return Chat(chain, conversation, data, may_send, client_id=uuid4().hex, **known, **shown)
 
 

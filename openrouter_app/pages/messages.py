@@ -39,6 +39,14 @@ class Versions:
     next: str
 
 
+@dataclass(frozen=True)
+class Affordable:
+    """How long an answer the account can pay for: tokens, and what the button says that asks for it."""
+
+    count: int
+    text: str
+
+
 def json_text(value: Any) -> str:
     """Text as it is, anything else as JSON that people can read."""
     return value if isinstance(value, str) else json.dumps(value, indent=2, ensure_ascii=False, default=str)
@@ -103,6 +111,16 @@ def versions(message: Any) -> Versions | None:
     text = _("{number} / {count}").replace("{count}", _number(len(siblings)))
     after = siblings[at + 1] if at + 1 < len(siblings) else ""
     return Versions(text.replace("{number}", _number(at + 1)), siblings[at - 1] if at else "", after)
+
+
+def affordable(error: Any) -> Affordable | None:
+    """What can be asked for where an answer was too long for the account; None where nobody knows."""
+    details = error.get("details") if error.get("code") == "credit" else None
+    count = details.get("affordable_tokens") if isinstance(details, Mapping) else None
+    if not _is_count(count):
+        return None
+    text = _("Ask for a shorter answer ({tokens} tokens at most)")
+    return Affordable(count, text.replace("{tokens}", _number(count)))
 
 
 def facts(state: Any) -> list[Fact]:

@@ -184,14 +184,8 @@ def _ask(row: Run, messages: tuple[Message, ...], user: Any) -> limits.Ask:
         model=row.options.get("model") or body["model"],
         options={**body["options"], **row.options},
         prompt_bytes=size_of_prompt(messages, body),
-        has_user_key=may_have_key and _has_key(user),
+        has_user_key=may_have_key and keys.is_connected(user.pk),
     )
-
-
-def _has_key(user: Any) -> bool:
-    """Whether there is a key that can be used: one that does not open any more counts as none."""
-    row = keys.key_of(user.pk)
-    return row is not None and keys.secret_of(row) is not None
 
 
 def _ours(found: UUID, run: UUID) -> Prepared | UUID:

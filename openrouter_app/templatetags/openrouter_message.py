@@ -26,6 +26,7 @@ register.filter("thought", messages.thought)
 register.filter("left_out", messages.left_out)
 register.filter("versions", messages.versions)
 register.filter("facts", messages.facts)
+register.filter("affordable", messages.affordable)
 
 
 @register.filter
@@ -35,6 +36,19 @@ def lacks_account(error: Any) -> bool:
         return False
     details = error.get("details")
     return account.lacks_account(str(error.get("code")), details if isinstance(details, Mapping) else None)
+
+
+@register.filter
+def is_own_credit(state: Any) -> bool:
+    """Whether it is an account of the user's own that could not pay."""
+    return bool(state.get("payer") == "user" and state["error"].get("code") == "credit")
+
+
+@register.filter
+def can_be_paid_now(state: Any, offer: Any) -> bool:
+    """Whether what this run lacked is there by now: an account is connected, so it may be asked again."""
+    error = state["error"]
+    return bool(offer) and offer.is_connected and lacks_account(error) and error.get("code") != "credit"
 
 
 @register.filter

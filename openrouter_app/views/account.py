@@ -11,9 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine
 from functools import wraps
 from typing import Any, TypeVar
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode
 
-from django.conf import settings as django_settings
 from django.contrib.auth.views import redirect_to_login
 from django.db import transaction
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, HttpResponseRedirect
@@ -28,12 +27,11 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 from .. import keys, limits
 from ..background import in_background
 from ..conf import get_settings
-from ..engine.base_url import is_loopback
 from ..engine.errors import ForbiddenError, KeyRejectedError, OpenRouterError
 from ..engine.secret import Secret
 from ..keys import connecting
 from ..models import UserKey
-from ..pages.account import Key, terms
+from ..pages.account import Key, callback_origin, terms
 from ..refusals import Refused
 from .visitors import page
 
@@ -84,7 +82,7 @@ def connect(request: HttpRequest) -> HttpResponse:
         return f"{origin}{reverse('openrouter_app:callback', args=[nonce])}"
 
     url = connecting.begin(request.user, request.session, callback_url, _next(request))
-    return page(request, "account_leaving", {"url": url})
+    return page(request, "account_going_on", {"url": url, "is_leaving": True})
 
 
 @transaction.non_atomic_requests  # it is over once, whatever becomes of the answer
@@ -97,7 +95,7 @@ def callback(request: HttpRequest, nonce: str) -> HttpResponseBase:
     if not connecting.knows(session) and "again" not in request.GET:
         # A cookie with SameSite=Strict does not come along from another site; from this page it does.
         url = f"{request.path}?{urlencode({'code': code[: connecting.MAX_CODE], 'again': 1})}"
-        return page(request, "account_returning", {"url": url})
+        return page(request, "account_going_on", {"url": url, "is_leaving": False})
     begun = connecting.redeem(request.user, session, nonce)
     if begun is None or (verifier := begun.opened()) is None:
         return _back(request, problem=_stale())
@@ -172,20 +170,6 @@ def replace(request: HttpRequest) -> HttpResponseBase:
     row = keys.key_of(request.user.pk)
     context = {"key": None if row is None else Key.of(row), "offered": Key.of(offered)}
     return page(request, "account_replace", context)
-
-
-def callback_origin(request: HttpRequest) -> str | None:
-    """This site's scheme and host as OpenRouter may be told them; None where it could not lead back there.
-
-    The host of the request only where ``ALLOWED_HOSTS`` has looked at it.
-    """
-    if origin := get_settings().CALLBACK_ORIGIN.rstrip("/"):
-        return origin
-    host = request.get_host()
-    if is_loopback(urlsplit(f"//{host}").hostname or ""):
-        return f"{request.scheme}://{host}"
-    is_checked = "*" not in django_settings.ALLOWED_HOSTS
-    return f"https://{host}" if request.is_secure() and is_checked else None
 
 
 def _shown(request: HttpRequest, problem: str = "", *, status: int = 200) -> HttpResponse:

@@ -41,7 +41,11 @@ WAIT = 60.0
 """Seconds a page waits for an answer; ``TOTAL_TIMEOUT`` where that is less."""
 FIRST_LOOK, LAST_LOOK = 0.05, 0.5
 """Seconds between two looks at whether it is there."""
-OWN_FIELDS = frozenset({"csrfmiddlewaretoken", "conversation", "parent", "client_id", "next", "model"})
+MAX_TOKENS = "options.max_tokens"
+"""A field of the form that asks again for a shorter answer; no variable of a chain has a dot in its name."""
+OWN_FIELDS = frozenset(
+    {"csrfmiddlewaretoken", "conversation", "parent", "client_id", "next", "model", MAX_TOKENS}
+)
 """Fields of the form that are no variables of the chain; one of these names is written ``input.NAME``."""
 DECISIONS = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False}
 
@@ -161,17 +165,24 @@ def _start(request: HttpRequest, owner: Owner, chain: Chain, conversation: Conve
             parent = None if text == "null" else uuid_of(text)
             if parent is None and text != "null":
                 raise missing()
-    options = {"model": model} if (model := request.POST.get("model")) else {}
     return Start(
         owner=owner,
         chain=chain.slug,
         input=given,
         client_id=_client_id(request, given),
-        options=options,
+        options=_options(request),
         origin=Run.Origin.WEBSOCKET,
         conversation=where,
         parent=parent,
     )
+
+
+def _options(request: HttpRequest) -> dict[str, Any]:
+    """What the form says beside the input. Whether it may, `runs` decides."""
+    options: dict[str, Any] = {"model": model} if (model := request.POST.get("model")) else {}
+    if text := request.POST.get(MAX_TOKENS):
+        options["max_tokens"] = int(text) if text.isascii() and text.isdigit() and len(text) < 10 else text
+    return options
 
 
 def input_of(request: HttpRequest) -> dict[str, str]:
@@ -184,9 +195,8 @@ def _client_id(request: HttpRequest, given: dict[str, str]) -> str | None:
     """For the form and what stands in it: sent twice it is one message, changed it is another."""
     if not (own := request.POST.get("client_id")):
         return None
-    said = msgspec.json.encode(
-        [own, request.POST.get("parent"), request.POST.get("model"), sorted(given.items())]
-    )
+    names = ("parent", "model", MAX_TOKENS)
+    said = msgspec.json.encode([own, *map(request.POST.get, names), sorted(given.items())])
     return hashlib.sha256(said).hexdigest()[:64]
 
 
@@ -202,7 +212,7 @@ def _again(request: HttpRequest, message: _Message, error: Refused) -> HttpRespo
         "lacks_account": lacks_account(error.code, error.details),
     }
     if message.conversation is None and not is_chat(message.chain.published):
-        context = form_context(message.chain, message.start.owner, given)
+        context = form_context(request, message.chain, message.start.owner, given)
         return page(request, "chain", {**context, **shown}, status)
     return chat_page(request, message.chain, message.conversation, status=status, given=given, **shown)
 
@@ -244,7 +254,7 @@ def _alone(
     request: HttpRequest, owner: Owner, row: Run, *, status: int = 200, **shown: str
 ) -> HttpResponseBase:
     """An answer that stands in no conversation, on its chain's page: no other address has it."""
-    context = form_context(row.chain, owner, row.input)
+    context = form_context(request, row.chain, owner, row.input)
     return page(request, "chain", {**context, **shown, "answer": answer_of(row)}, status)
 
 

@@ -16,7 +16,7 @@ from ..conf import get_settings
 from ..conversations import listing
 from ..identity import owner_of_request
 from ..models import Chain, Conversation, Owner, Run
-from ..pages.account import account_link, account_url
+from ..pages.account import account_config, account_url, offer_of
 from ..pages.chat import chains_with_parts, chat_of, is_chat
 from ..pages.conversations import row_of
 from ..pages.fields import fields
@@ -45,7 +45,7 @@ def chain(request: HttpRequest, slug: str) -> HttpResponseBase:
     owner = owner_of_request(request, make=True)  # made here, so that a reload finds it
     if is_chat(found.published):
         return chat_page(request, found)
-    return page(request, "chain", form_context(found, owner))
+    return page(request, "chain", form_context(request, found, owner))
 
 
 @require_safe
@@ -114,19 +114,21 @@ def chat_page(
     return page(request, template, context, status)
 
 
-def form_context(chain: Chain, owner: Owner | None, given: Mapping[str, str] | None = None) -> dict[str, Any]:
+def form_context(
+    request: HttpRequest, chain: Chain, owner: Owner | None, given: Mapping[str, str] | None = None
+) -> dict[str, Any]:
     """What the page of a chain shows that answers once; ``given`` is what was written into it."""
     examples = {**chain.prompt.example_input, **(given or {})}
-    account = account_url(chain, signed_in=owner is not None and owner.user_id is not None)
+    offer = offer_of(request, chain, reverse("openrouter_app:chain", args=[chain.slug]))
     return {
         "chain": chain,
         "fields": list(fields(chain.published, examples)),
-        "account_link": account_link(account, reverse("openrouter_app:chain", args=[chain.slug])),
+        "offer": offer,
         "config": {
             "chain": chain.slug,
             "socket": get_settings().WEBSOCKET_PATH,
             "unfinished": None if owner is None else _unfinished(chain, owner),
-            "account": account,
+            **account_config(offer),
         },
     }
 

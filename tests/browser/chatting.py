@@ -17,6 +17,7 @@ from django.utils import translation
 from django.utils.safestring import mark_safe
 from playwright.sync_api import Browser, Locator, Page, Route, WebSocketRoute, expect
 
+from openrouter_app.pages.account import Offer, account_config
 from openrouter_app.pages.fields import Field
 from project.csp import POLICY
 
@@ -127,7 +128,7 @@ class Talk:
         self.fields = [MESSAGE]
         self.models: list[str] = []
         self.owner = "0123456789abcdef"
-        self.account: str | None = None
+        self.offer: Offer | None = None
         self.silent = False
         self.may_send = True
         self.seq: dict[str, int] = {}
@@ -157,7 +158,7 @@ class Talk:
             "models": self.models,
             "may_send": self.may_send,
             "owner": self.owner,
-            "account": self.account,
+            **account_config(self.offer),
             "conversation": conversation and conversation.id,
             "data": data,
             "urls": URLS,
@@ -178,6 +179,7 @@ class Talk:
             "title": conversation.title if conversation else "Ask the shop",
             "chain_title": "Ask the shop",
             "problem": "",
+            "offer": self.offer,
         }
         return {"chat": chat, "chain": chain, "csrf_token": "token"}
 

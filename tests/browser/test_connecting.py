@@ -105,18 +105,16 @@ def test_user_connects_runs_sees_the_cost_and_disconnects(visitor: BrowserContex
     sign_in(page, "/chains/let-users-pay/")
 
     ask(page, "Hello")
-    offer = page.get_by_role("alert").get_by_role("link", name=CONNECT)
+    offer = page.get_by_role("alert").get_by_role("button", name=CONNECT)
     expect(offer).to_be_visible()
-    shoot(page, "account-needed-in-chat")
     assert found_by_axe(page) == []
-    offer.click()
+    offer.click()  # the first click
 
-    page.get_by_role("button", name=CONNECT).click()
     page.wait_for_url(re.compile(r"^http://127\.0\.0\.1:\d+/auth\?"))
     assert "code_challenge_method=S256" in page.url
     assert page.evaluate("document.referrer") == ""
     expect(page.get_by_text("asks for a key of your account")).to_be_visible()
-    page.get_by_role("button", name="Authorize").click()
+    page.get_by_role("button", name="Authorize").click()  # and the second one
 
     page.wait_for_url("**/chains/let-users-pay/")  # back where the question waits
     field = page.get_by_role("textbox", name="Message", exact=True)
@@ -137,7 +135,7 @@ def test_user_connects_runs_sees_the_cost_and_disconnects(visitor: BrowserContex
 
     page.goto("/chains/let-users-pay/")
     ask(page, "And now?")
-    expect(page.get_by_role("alert").get_by_role("link", name=CONNECT)).to_be_visible()
+    expect(page.get_by_role("alert").get_by_role("button", name=CONNECT)).to_be_visible()
 
 
 def test_pages_of_the_account_are_accessible(visitor: BrowserContext) -> None:
@@ -171,8 +169,7 @@ def test_page_by_page_without_a_script(browser: Browser, demo: str) -> None:
     sign_in(page, "/chains/let-users-pay/")
     page.get_by_role("textbox", name="Message", exact=True).fill("Hello")
     page.get_by_role("button", name="Send").click()
-    page.get_by_role("alert").get_by_role("link", name=CONNECT).click()
-    page.get_by_role("button", name=CONNECT).click()
+    page.get_by_role("alert").get_by_role("button", name=CONNECT).click()
     page.get_by_role("button", name="Authorize").click()
     page.wait_for_url("**/chains/let-users-pay/")
     page.goto("/account/")
@@ -329,12 +326,13 @@ def test_revoked_key_is_connected_anew_at_the_moment_it_is_needed(
     send("Hello")
     expect(page.locator("[data-status=failed]")).to_be_visible()
     assert not UserKey.objects.exists()
-    page.get_by_role("link", name=CONNECT).click()
+    shoot(page, "account-rejected-without-script")
     page.get_by_role("button", name=CONNECT).click()
     page.get_by_role("button", name="Authorize").click()
     page.wait_for_url("**/conversations/*/")  # where it was needed
+    shoot(page, "account-connected-without-script")
     openrouter.reply("Here I am.")
-    send("Again")
+    page.get_by_role("button", name="Try again").click()
     expect(page.get_by_text("Here I am.")).to_be_visible()
     asked = [each for each in openrouter.requests if each.path.endswith("/chat/completions")]
     assert asked[-1].api_key == key_at(openrouter)

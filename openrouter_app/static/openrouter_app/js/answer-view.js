@@ -6,7 +6,6 @@
  * nothing piles up.
  */
 
-import { accountOffer } from "./account-offer.js";
 import { element } from "./element.js";
 import { parsePointer } from "./operations.js";
 import { partView } from "./part-views.js";
@@ -29,8 +28,8 @@ export class AnswerView {
    * @param {import("./strings.js").Strings} strings
    * @param {(options?: Record<string, unknown>) => void} retry what "Try again" does; with options for a
    *   shorter answer, where that is all that can be paid for
-   * @param {{log?: boolean, account?: string | null}} [options] log: false where the answer stands in a log
-   *   already; account: where one connects an account of one's own, if one may
+   * @param {{log?: boolean, account?: import("./account-offer.js").AccountOffer}} [options] log: false where
+   *   the answer stands in a log already; account: how one of one's own is offered
    */
   constructor(run, input, strings, retry, { log = true, account } = {}) {
     this.run = run;
@@ -38,6 +37,7 @@ export class AnswerView {
     this.strings = strings;
     this.retry = retry;
     this.account = account;
+    this.isNews = run.request !== null || isGoingOn(run);
     this.status = element("span", { class: "openrouter-status" });
     const role = { role: "log", "aria-live": "off", "aria-label": strings.text("answer") };
     this.parts = element("div", { class: "openrouter-parts", ...(log ? role : {}) });
@@ -88,6 +88,7 @@ export class AnswerView {
   /** @param {Event} event */
   #note = (event) => {
     for (const place of /** @type {CustomEvent} */ (event).detail) this.#changes.add(place);
+    this.isNews ||= isGoingOn(this.run);
     this.#plan();
   };
 
@@ -149,21 +150,23 @@ export class AnswerView {
   /** @param {any} state */
   #paintProblem({ status, error, parts, payer }) {
     if (!error || !this.problem.hidden) return;
-    const { strings } = this;
+    const { account, isNews, strings } = this;
     const what = { class: "openrouter-problem__what", dir: "auto" };
     this.problem.append(element("p", what, asText(error.message)));
     const isCutShort = status === "interrupted" && parts.some(hasContent) && strings.has("advice.kept");
-    const offer = accountOffer(error, this.account, strings, payer);
+    const offer = account?.of(error, { payer, isNews }) ?? null;
+    const isPaid = account?.isThere(error) === true;
     const help = isCutShort ? strings.text("advice.kept") : advice(error, strings, offer !== null, payer);
-    if (help) this.problem.append(element("p", {}, help));
-    if (offer) this.problem.append(offer);
+    const said = isPaid ? strings.text("advice.connected") : help;
+    if (said) this.problem.append(element("p", {}, said));
+    if (offer && !isPaid) this.problem.append(offer);
     const tokens = affordableTokens(error);
     if (tokens > 0) {
       const text = strings.text("retry.shorter", { tokens: strings.number(tokens) });
       const button = element("button", { type: "button", class: "openrouter-button" }, text);
       button.addEventListener("click", () => this.retry({ max_tokens: tokens }), { once: true });
       this.problem.append(button);
-    } else if (error.retryable === true) {
+    } else if (error.retryable === true || isPaid) {
       const button = element("button", { type: "button", class: "openrouter-button" }, strings.text("retry"));
       button.addEventListener("click", () => this.retry());
       this.problem.append(button);
@@ -171,6 +174,10 @@ export class AnswerView {
     this.problem.hidden = false;
   }
 }
+
+/** Whether the server has said that it is being written: what becomes of it has not been seen before. */
+/** @param {import("./client.js").Run} run */
+const isGoingOn = (run) => run.fold.seq !== null && !run.final;
 
 /** @param {import("./state.js").Part} part */
 const hasContent = (part) => part.type !== "step";

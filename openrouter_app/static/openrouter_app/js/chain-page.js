@@ -7,7 +7,7 @@
  * same visitor, if the server named one.
  */
 
-import { accountOffer } from "./account-offer.js";
+import { AccountOffer } from "./account-offer.js";
 import { AnswerView } from "./answer-view.js";
 import { Client } from "./client.js";
 import { Connection } from "./connection.js";
@@ -27,14 +27,14 @@ export class ChainPage {
 
   /**
    * @param {HTMLElement} root
-   * @param {{chain: string, socket: string, unfinished?: string | null, account?: string | null}} config
+   * @param {{chain: string, socket: string, unfinished?: string | null, account?: string | null, connected?: boolean}} config
    * @param {import("./strings.js").Strings} strings
    */
   constructor(root, config, strings) {
     this.root = root;
     this.chain = config.chain;
     this.elsewhere = config.unfinished ?? null; // a run of this visitor that this page may join
-    this.account = config.account;
+    this.account = new AccountOffer(root, config, strings);
     this.strings = strings;
     this.memory = new Memory(`openrouter:${config.chain}:`);
     this.connection = new Connection(config.socket);
@@ -190,8 +190,7 @@ export class ChainPage {
   #refuse(error) {
     this.#withdraw();
     this.#forget();
-    const offer = accountOffer(error, this.account, this.strings);
-    this.form.refuse(complaint(error, this.strings), error.details?.variables, offer);
+    this.form.refuse(complaint(error, this.strings), error.details?.variables, this.account.of(error));
   }
 
   /** @param {Event} event */

@@ -5,7 +5,6 @@
  * @typedef {import("./asking.js").Wanted} Wanted
  */
 
-import { accountOffer } from "../account-offer.js";
 import { complaint } from "../problems.js";
 import { Asking } from "./asking.js";
 import { QuestionView } from "./question-view.js";
@@ -114,7 +113,7 @@ export class Outbox {
     const { actions, composer, news, strings } = this.chat;
     const isElsewhere = error.code === "busy" && typeof error.run === "string";
     const message = complaint(error, strings);
-    const offer = accountOffer(error, actions.account, strings);
+    const offer = actions.account.of(error);
     if (input && isElsewhere && !edited) {
       composer.hold({ input, options });
     } else if (input && edited instanceof QuestionView) {

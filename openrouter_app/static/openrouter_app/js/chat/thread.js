@@ -8,7 +8,7 @@
  * @property {(view: import("./question-view.js").QuestionView, input: Record<string, string>) => void} edit
  * @property {(view: import("./reply-view.js").ReplyView, options?: Record<string, unknown>) => void} again
  * @property {(message: string) => void} showVersion
- * @property {string | null} [account] where one connects an OpenRouter account of one's own
+ * @property {import("../account-offer.js").AccountOffer} [account] how an account of one's own is offered
  */
 
 export class Thread {

@@ -4,13 +4,15 @@
  * nothing is moved.
  */
 
+import { AccountOffer } from "../account-offer.js";
+
 /** @typedef {import("./question-view.js").QuestionView} QuestionView */
 
 export class Versions {
   /** @param {import("./chat.js").Chat} chat */
   constructor(chat) {
     this.chat = chat;
-    this.account = /** @type {string | null} */ (chat.config.account ?? null);
+    this.account = new AccountOffer(chat.root, chat.config, chat.strings);
   }
 
   /** @param {QuestionView} view @param {Record<string, string>} input */
