@@ -64,6 +64,11 @@ def test_page_holds_verdicts_absences_notes_and_tables():
     assert "## Notes\n\nWhy.\n\n## Chunks\n\n| a | b |\n| --- | --- |\n| 1 | 2 |\n" in text
 
 
+def test_page_of_the_docs_has_the_notes_that_the_next_run_would_put_there():
+    root = Path(__file__).parents[1]
+    assert (root / "benchmarks" / "notes.md").read_text() in (root / "docs" / "benchmarks.md").read_text()
+
+
 def test_answer_is_a_stream_of_events_framed_one_by_one():
     *events, end = stream_server.writes(40)
     assert end == b"0\r\n\r\n"
