@@ -143,6 +143,13 @@ def test_day_before_there_was_anything_to_pay_for_is_no_error(browser):
     assert "Nothing was spent" in shown(browser.get(PAGE, {"last": "0001-01-02"}))
 
 
+def test_form_and_its_calendars_look_as_everywhere_in_the_admin(browser, admin_client):
+    theirs = shown(admin_client.get(reverse("admin:openrouter_app_chain_add")))
+    styles = set(re.findall(r"admin/css/(?:forms|widgets)[^\"]*", theirs))
+    assert styles
+    assert styles <= set(re.findall(r"admin/css/(?:forms|widgets)[^\"]*", shown(browser.get(PAGE))))
+
+
 def test_names_are_escaped(browser):
     spend("1", chain_slug=ATTACK, model=ATTACK, user=make_user("<b>eve</b>"))
     page = shown(browser.get(PAGE))
