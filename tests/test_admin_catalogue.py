@@ -137,12 +137,14 @@ def test_rows_are_looked_at_and_never_edited(admin_client):
         description="<b>bold</b>",
         reasoning={"mandatory": True},
         overrides=[{"min_prompt_tokens": 9, "prompt": "0.1"}],
+        other_prices={"web_search": "0.01"},
     )
     page = reverse("admin:openrouter_app_cataloguemodel_change", args=[row.pk])
     text = admin_client.get(page).content.decode()
     assert "&lt;b&gt;bold&lt;/b&gt;" in text
     assert "<b>bold</b>" not in text
     assert "min_prompt_tokens" in text
+    assert "web_search" in text
     assert 'name="_save"' not in text
     assert admin_client.post(page, {"slug": "x"}).status_code == 403
     assert admin_client.get(reverse("admin:openrouter_app_cataloguemodel_add")).status_code == 403

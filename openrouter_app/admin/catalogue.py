@@ -138,7 +138,7 @@ class CatalogueModelAdmin(_CatalogueAdmin):
     fields = (
         *("slug", "canonical_slug", "name", "description", "shown_price"),
         *("prompt_price", "completion_price", "request_price", "image_price", "reasoning_price"),
-        *("cache_read_price", "cache_write_price", "longer_prompts"),
+        *("cache_read_price", "cache_write_price", "further_prices", "longer_prompts"),
         *("context_length", "max_completion_tokens", "takes", "answers", "supports", "shown_reasoning"),
         *("created", "expires", "seen_at", "missing_since"),
     )
@@ -204,6 +204,11 @@ class CatalogueModelAdmin(_CatalogueAdmin):
     def shown_reasoning(self, row: CatalogueModel) -> SafeString | str:
         """What is said of it."""
         return json_code(row.reasoning) if row.reasoning else "-"
+
+    @admin.display(description=_("further prices"))
+    def further_prices(self, row: CatalogueModel) -> SafeString | str:
+        """As OpenRouter names them."""
+        return json_code(row.other_prices) if row.other_prices else "-"
 
     @admin.display(description=_("prices of longer prompts"))
     def longer_prompts(self, row: CatalogueModel) -> SafeString | str:
