@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 from urllib.parse import urlencode, urlsplit
@@ -15,7 +15,9 @@ from django.core.exceptions import DisallowedHost
 from django.http import HttpRequest
 from django.shortcuts import resolve_url
 from django.urls import NoReverseMatch, Resolver404, get_script_prefix, resolve, reverse
-from django.utils.formats import number_format
+from django.utils import timezone
+from django.utils.formats import date_format, number_format
+from django.utils.timesince import timesince
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
@@ -23,9 +25,12 @@ from ..conf import get_settings
 from ..engine.base_url import is_loopback
 from ..keys import is_connected, links
 from ..models import Chain, OfferedKey, UserKey
+from .messages import Fact
 
 FINGERPRINT = 8
 """Characters of a key's SHA-256."""
+FRESH = timedelta(minutes=1)
+"""How long what OpenRouter said of a key is not asked for again by the page itself."""
 LACKS = frozenset({"needs_key", "key_rejected", "credit", "budget"})
 """Error codes of runs that an account of one's own would let go on; `account-offer.js` has them too."""
 
@@ -57,6 +62,27 @@ class Key:
             return key
         left, spent = _left(row), dollars(row.usage)
         return replace(key, left=left, spent=spent, expires=row.expires, checked=row.checked_at)
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether the last check is so long ago that the page asks again when it is looked at."""
+        return self.checked is None or timezone.now() - self.checked >= FRESH
+
+    @property
+    def facts(self) -> list[Fact]:
+        """What OpenRouter said when it was last asked, and when that was; "" for what it did not say."""
+        return [
+            Fact("left", _("Left"), self.left),
+            Fact("spent", _("Spent"), self.spent),
+            Fact("expires", _("Expires"), _moment(self.expires)),
+            Fact("checked", _("Checked"), self._age()),
+        ]
+
+    def _age(self) -> str:
+        if self.checked is None or not self.is_stale:
+            return _moment(self.checked)
+        said = _("{time} ({age} old)").replace("{time}", _moment(self.checked))
+        return said.replace("{age}", timesince(self.checked, depth=1))
 
 
 def account_url(chain: Chain, *, signed_in: bool) -> str | None:
@@ -169,6 +195,10 @@ def terms() -> list[str]:
         text = ngettext("It expires after {days} day.", "It expires after {days} days.", days)
         said.append(text.replace("{days}", str(days)))
     return said
+
+
+def _moment(time: datetime | None) -> str:
+    return "" if time is None else date_format(timezone.localtime(time), "DATETIME_FORMAT")
 
 
 def _left(row: UserKey) -> str:

@@ -15,7 +15,14 @@ from urllib.parse import urlencode
 
 from django.contrib.auth.views import redirect_to_login
 from django.db import transaction
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, HttpResponseRedirect
+from django.http import (
+    Http404,
+    HttpRequest,
+    HttpResponse,
+    HttpResponseBase,
+    HttpResponseRedirect,
+    JsonResponse,
+)
 from django.urls import reverse
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.utils.translation import gettext as _
@@ -33,7 +40,7 @@ from ..keys import connecting
 from ..models import UserKey
 from ..pages.account import Key, callback_origin, terms
 from ..refusals import Refused
-from .visitors import page
+from .visitors import page, wants_json
 
 LONGEST_NEXT = 2_000
 """Characters of an address to go back to."""
@@ -143,8 +150,16 @@ def paste(request: HttpRequest) -> HttpResponseBase:
 @require_POST
 @private()
 def refresh(request: HttpRequest) -> HttpResponseBase:
-    """Ask OpenRouter again what is left."""
-    if problem := _asked_again(request.user):
+    """Ask OpenRouter again what is left. A script is told the figures, null where the key is gone."""
+    problem = _asked_again(request.user)
+    if wants_json(request):
+        row = keys.key_of(request.user.pk)
+        if row is None:
+            _say(request, _next(request), problem=problem)
+            return JsonResponse({"facts": None})
+        facts = {fact.name: fact.text for fact in Key.of(row).facts}
+        return JsonResponse({"facts": facts, "problem": problem})
+    if problem:
         return _back(request, _next(request), problem=problem)
     return _back(request, _next(request), done=_("Checked: this is what OpenRouter says now."))
 
@@ -175,12 +190,14 @@ def replace(request: HttpRequest) -> HttpResponseBase:
 def _shown(request: HttpRequest, problem: str = "", *, status: int = 200) -> HttpResponse:
     """The page, with what was said on the way to it."""
     said = request.session.pop(SAID, {}) if request.method != "HEAD" else {}
-    row = keys.key_of(request.user.pk)
+    row, problem = keys.key_of(request.user.pk), problem or said.get("problem", "")
+    key, is_open = None if row is None else Key.of(row), row is not None and keys.secret_of(row) is not None
     context = {
-        "key": None if row is None else Key.of(row),
-        "is_open": row is not None and keys.secret_of(row) is not None,
+        "key": key,
+        "is_open": is_open,
+        "checks_itself": key is not None and key.is_stale and is_open and not problem,
         "next": _next(request) or _allowed(request, said.get("next", "")),
-        "problem": problem or said.get("problem", ""),
+        "problem": problem,
         "done": said.get("done", ""),
         "done_link": said.get("link", ""),
         "terms": terms(),
@@ -219,9 +236,14 @@ def _connected(request: HttpRequest, next: str) -> HttpResponseRedirect:
 
 def _back(request: HttpRequest, next: str = "", **said: str) -> HttpResponseRedirect:
     """To the account's page, which says it once."""
-    if said and (session := getattr(request, "session", None)) is not None:
-        session[SAID] = {**said, "next": next}
+    if said:
+        _say(request, next, **said)
     return HttpResponseRedirect(_account_url("" if said else next))
+
+
+def _say(request: HttpRequest, next: str, **said: str) -> None:
+    if (session := getattr(request, "session", None)) is not None:
+        session[SAID] = {**said, "next": next}
 
 
 def _account_url(next: str = "") -> str:
