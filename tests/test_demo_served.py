@@ -5,43 +5,17 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
+from tests.demo import ROOT, served
+
 pytestmark = pytest.mark.timeout(120)
-ROOT = Path(__file__).parents[1]
-
-
-@contextmanager
-def served(var: Path) -> Iterator[tuple[str, str]]:
-    """The demo's address, and what it said at its start."""
-    env = {
-        name: value for name, value in os.environ.items() if not name.startswith(("OPENROUTER_", "DJANGO_"))
-    }
-    env |= {"PORT": "0", "HOST": "127.0.0.1", "DEMO_VAR": str(var), "MODEL": ""}
-    command = [sys.executable, "-m", "project.serve"]
-    with subprocess.Popen(command, cwd=ROOT, env=env, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stdout is not None
-            said = ""
-            while "Ctrl-C" not in said:
-                line = process.stdout.readline()
-                assert line, said
-                said += line
-            found = re.search(r"The page +(http://\S+?)/\n", said)
-            assert found
-            yield found.group(1), said
-        finally:
-            process.terminate()
-            process.wait(20)
 
 
 @pytest.fixture(scope="module")

@@ -12,10 +12,11 @@ from threading import Thread
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Error, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Error, Page, sync_playwright
 
 import openrouter_app
 from project.csp import POLICY
+from tests.demo import served
 
 from . import chromium
 
@@ -41,6 +42,31 @@ def browser() -> Iterator[Browser]:
         )
         yield browser
         browser.close()
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a demo of the module's own: a fresh database, a free port, no account.
+
+    A traceback in what it said until its end fails the test.
+    """
+    var = tmp_path_factory.mktemp("var")
+    with served(var) as (address, _):
+        yield address
+    assert "Traceback" not in (var / "demo.log").read_text()
+
+
+@pytest.fixture
+def visitor(browser: Browser, demo: str) -> Iterator[BrowserContext]:
+    """A visitor of the demo; an error of a script, or a refusal of the policy, fails the test."""
+    context = browser.new_context(base_url=demo, viewport={"width": 1280, "height": 800})
+    context.set_default_timeout(30_000)
+    problems: list[str] = []
+    context.on("weberror", lambda error: problems.append(str(error.error)))
+    context.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
+    yield context
+    context.close()
+    assert [problem for problem in problems if "WebSocket" not in problem] == []
 
 
 @pytest.fixture(scope="session")

@@ -5,16 +5,9 @@ Leaves pictures of the pages in ``screenshots/``: light and dark, 360 and 1280 p
 
 from __future__ import annotations
 
-import os
 import re
-import signal
-import socket
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -38,7 +31,6 @@ from .visitors import shoot
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(240)]
 
-ROOT = Path(__file__).parents[2]
 LIMIT = 30_000
 CONNECT = "Connect your OpenRouter account"
 
@@ -47,42 +39,9 @@ CONNECT = "Connect your OpenRouter account"
 
 
 @pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a demo of its own: ``localhost``, as its OpenRouter at 127.0.0.1 is another site."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = str(probe.getsockname()[1])
-    own = ("OPENROUTER_", "DJANGO_", "DATABASE_URL")
-    env = {name: value for name, value in os.environ.items() if not name.startswith(own)}
-    env |= {"PORT": port, "HOST": "127.0.0.1", "DEMO_VAR": str(tmp_path_factory.mktemp("var")), "MODEL": ""}
-    log = tmp_path_factory.mktemp("log") / "demo.log"
-    with open(log, "w") as out:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "project.serve"], cwd=ROOT, env=env, stdout=out, stderr=out
-        )
-    try:
-        for _ in range(600):
-            if "Ctrl-C" in log.read_text():
-                break
-            assert process.poll() is None, log.read_text()
-            time.sleep(0.1)
-        yield f"http://localhost:{port}"
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(20)
-    assert "Traceback" not in log.read_text()
-
-
-@pytest.fixture
-def visitor(browser: Browser, demo: str) -> Iterator[BrowserContext]:
-    """A browser; an error of a script, or a refusal of the policy, fails the test."""
-    context = browser.new_context(base_url=demo, viewport={"width": 1280, "height": 800})
-    context.set_default_timeout(LIMIT)
-    problems: list[str] = []
-    context.on("weberror", lambda error: problems.append(str(error.error)))
-    context.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
-    yield context
-    context.close()
-    assert [problem for problem in problems if "WebSocket" not in problem] == []
+def demo(demo: str) -> str:
+    """At ``localhost``, as its OpenRouter at 127.0.0.1 is another site."""
+    return demo.replace("127.0.0.1", "localhost")
 
 
 def sign_in(page: Page, path: str) -> None:

@@ -7,13 +7,7 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 import re
-import signal
-import socket
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,33 +19,6 @@ pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 ROOT = Path(__file__).parents[2]
 SHOTS = ROOT / "screenshots"
 LIMIT = 60_000
-
-
-@pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a demo of its own: a fresh database, a free port, no account."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = str(probe.getsockname()[1])
-    env = {
-        name: value for name, value in os.environ.items() if not name.startswith(("OPENROUTER_", "DJANGO_"))
-    }
-    env |= {"PORT": port, "HOST": "127.0.0.1", "DEMO_VAR": str(tmp_path_factory.mktemp("var")), "MODEL": ""}
-    log = tmp_path_factory.mktemp("log") / "demo.log"
-    with open(log, "w") as out:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "project.serve"], cwd=ROOT, env=env, stdout=out, stderr=out
-        )
-    try:
-        for _ in range(600):
-            if "Ctrl-C" in log.read_text():
-                break
-            assert process.poll() is None, log.read_text()
-            time.sleep(0.1)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(20)
-    assert "Traceback" not in log.read_text()
 
 
 @pytest.fixture
