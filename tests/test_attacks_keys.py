@@ -379,7 +379,7 @@ def test_A13_no_variable_holds_a_key_whichever_line_of_storing_and_opening_fails
 
 async def ask_and_tidy_up(question: Any) -> None:
     try:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             await question()
     finally:
         await client.aclose()
