@@ -156,6 +156,17 @@ def test_key_is_kept_though_openrouter_does_not_say_what_it_is(client, ada, open
     assert keys.secret_of(keys.key_of(ada.pk)).reveal() == key_at(openrouter)
 
 
+def test_key_that_openrouter_was_not_heard_of_does_not_count_as_checked(client, ada, openrouter):
+    openrouter.route("GET", "/key", {"error": {"code": 503, "message": "Busy"}}, status=503)
+    connect(client)
+    assert keys.key_of(ada.pk).checked_at is None
+    connect(client)
+    offered = connecting.offered_to(ada)
+    client.post("/account/replace/", {"keep": "new", "key_hash": offered.key_hash})
+    assert keys.key_of(ada.pk).key_hash == offered.key_hash
+    assert keys.key_of(ada.pk).checked_at is None
+
+
 def test_key_that_openrouter_does_not_accept_is_not_kept(client, openrouter):
     openrouter.route("GET", "/key", {"error": {"code": 401, "message": "User not found."}}, status=401)
     connect(client)
@@ -210,6 +221,18 @@ def test_new_key_takes_the_place_of_the_old_one_when_its_user_says_so(client, ad
     assert keys.secret_of(row).reveal() == key_at(openrouter)
     assert (row.label, row.usage) == ("Shop", 0)
     assert not OfferedKey.objects.exists()
+
+
+def test_new_key_that_is_deleted_before_its_user_chooses_it_is_not_said_to_be_connected(
+    client, ada, openrouter
+):
+    have_another_key(ada)
+    connect(client, next="/chains/talk/")
+    openrouter.revoke(key_at(openrouter))
+    posted = {"keep": "new", "key_hash": OfferedKey.objects.get().key_hash}
+    assert client.post("/account/replace/", posted)["Location"] == ACCOUNT
+    assert "OpenRouter does not accept this key." in said(client.get(ACCOUNT))
+    assert keys.key_of(ada.pk) is None
 
 
 def test_old_key_stays_when_its_user_says_so(client, ada):

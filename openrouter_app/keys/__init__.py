@@ -66,8 +66,10 @@ def hash_of(secret: Secret) -> str:
     return hashlib.sha256(secret.reveal().encode()).hexdigest()
 
 
-def store(user: Any, secret: Secret, origin: str, info: KeyInfo) -> UserKey:
-    """Keep this key as the user's, in place of the one he had."""
+def store(user: Any, secret: Secret, origin: str, info: KeyInfo | None, label: str = "") -> UserKey:
+    """Keep this key as the user's, in place of the one he had. ``info`` is None where OpenRouter has not been
+    asked or did not answer: then its ``label`` is all that is known of it.
+    """
     row, _ = UserKey.objects.update_or_create(
         user_id=user.pk,
         defaults={
@@ -76,7 +78,8 @@ def store(user: Any, secret: Secret, origin: str, info: KeyInfo) -> UserKey:
             "key_hash": hash_of(secret),
             "origin": origin,
             "created": timezone.now(),
-            **_said(info),
+            **_said(info or KeyInfo(label=label)),
+            **({} if info else {"checked_at": None}),
         },
     )
     return row

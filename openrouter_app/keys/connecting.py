@@ -80,8 +80,8 @@ def redeem(user: Any, session: SessionBase | None, nonce: str) -> SignIn | None:
     return row if token and is_theirs and _is_fresh(row.created) else None
 
 
-async def exchange(code: str, verifier: Secret) -> tuple[Secret, KeyInfo]:
-    """The key for a code, and what OpenRouter says of it; nothing is said where it does not answer that.
+async def exchange(code: str, verifier: Secret) -> tuple[Secret, KeyInfo | None]:
+    """The key for a code, and what OpenRouter says of it; None where it does not answer that.
 
     Raises the engine's errors where there is no key, or none that is good for anything.
     """
@@ -91,10 +91,10 @@ async def exchange(code: str, verifier: Secret) -> tuple[Secret, KeyInfo]:
     except KeyRejectedError:
         raise
     except OpenRouterError:
-        return key, KeyInfo()  # a key that was given is not lost over this
+        return key, None  # a key that was given is not lost over this
 
 
-def arrived(user: Any, key: Secret, origin: str, info: KeyInfo, next: str = "") -> OfferedKey | None:
+def arrived(user: Any, key: Secret, origin: str, info: KeyInfo | None, next: str = "") -> OfferedKey | None:
     """Keep the key as the user's. Where he has another that is of use, offer it beside that instead."""
     row = key_of(user.pk)
     if row is None or row.key_hash == hash_of(key) or secret_of(row) is None:
@@ -107,7 +107,7 @@ def arrived(user: Any, key: Secret, origin: str, info: KeyInfo, next: str = "") 
             "ciphertext": key,
             "key_hash": hash_of(key),
             "origin": origin,
-            "label": info.label,
+            "label": info.label if info else "",
             "next": next,
             "created": timezone.now(),
         },
@@ -130,7 +130,7 @@ def choose(user: Any, key_hash: str, *, replace: bool) -> OfferedKey | None:
     if replace:
         if (key := row.opened()) is None:
             return None
-        store(user, key, row.origin, KeyInfo(label=row.label))
+        store(user, key, row.origin, None, row.label)
     return row
 
 

@@ -178,7 +178,9 @@ def replace(request: HttpRequest) -> HttpResponseBase:
         if chosen is None:
             return _back(request, problem=_stale())
         if wants:
-            _asked_again(request.user)
+            problem = _asked_again(request.user)
+            if keys.key_of(request.user.pk) is None:  # deleted at OpenRouter meanwhile
+                return _back(request, chosen.next, problem=problem)
             return _connected(request, chosen.next)
         said = _("The account that was connected stays. The other key is at OpenRouter until you delete it.")
         return _back(request, chosen.next, done=said, link=keys.links(chosen)[0])
