@@ -58,22 +58,36 @@ def ask(page: Page, words: str) -> None:
     field.press("Enter")
 
 
+def clicks_of(context: BrowserContext) -> list[str]:
+    """What is clicked from now on, by its words, on any page of either site."""
+    clicked: list[str] = []
+    context.expose_function("noteClick", lambda words: clicked.append(words))
+    context.add_init_script(
+        """addEventListener("click", (event) => {
+          if (event.isTrusted) noteClick(event.target.closest("button, a")?.textContent.trim() ?? "");
+        }, { capture: true });"""
+    )
+    return clicked
+
+
 def test_user_connects_runs_sees_the_cost_and_disconnects(visitor: BrowserContext) -> None:
+    clicked = clicks_of(visitor)
     page = visitor.new_page()
     page.goto("/chains/let-users-pay/")
     sign_in(page, "/chains/let-users-pay/")
+    clicked.clear()
 
     ask(page, "Hello")
     offer = page.get_by_role("alert").get_by_role("button", name=CONNECT)
     expect(offer).to_be_visible()
     assert found_by_axe(page) == []
-    offer.click()  # the first click
+    offer.click()
 
     page.wait_for_url(re.compile(r"^http://127\.0\.0\.1:\d+/auth\?"))
     assert "code_challenge_method=S256" in page.url
     assert page.evaluate("document.referrer") == ""
     expect(page.get_by_text("asks for a key of your account")).to_be_visible()
-    page.get_by_role("button", name="Authorize").click()  # and the second one
+    page.get_by_role("button", name="Authorize").click()
 
     page.wait_for_url("**/chains/let-users-pay/")  # back where the question waits
     field = page.get_by_role("textbox", name="Message", exact=True)
@@ -82,6 +96,7 @@ def test_user_connects_runs_sees_the_cost_and_disconnects(visitor: BrowserContex
     reply = page.locator(".openrouter-reply").last
     expect(reply.locator("[data-fact=cost]")).to_contain_text("$")
     expect(reply).to_contain_text("your OpenRouter account")
+    assert clicked == [CONNECT, "Authorize"]
 
     page.goto("/account/")
     page.get_by_role("button", name="Check again").click()
