@@ -53,6 +53,13 @@ def owner_of_request(request: HttpRequest, *, make: bool = False) -> Owner | Non
     return None if visitor is None else Owner.of_visitor(visitor)
 
 
+def lock_runs(sender: Any, instance: Any, **kwargs: Any) -> None:
+    """Before a user is deleted; a receiver of Django's ``pre_delete``. Whoever ends a run locks its row
+    before what hangs on it, so whoever deletes it has to, or each waits for the other.
+    """
+    list(Run.objects.select_for_update().filter(user=instance).order_by("pk").values_list("pk"))
+
+
 def claim_runs(sender: Any, request: HttpRequest, user: Any, **kwargs: Any) -> None:
     """What a visitor ran and said is his when he has signed in; a receiver of Django's ``user_logged_in``."""
     session = getattr(request, "session", None)

@@ -2,9 +2,9 @@
 
 It works on the database of its environment, below the faces, as fast as it can; what it says is one line of
 JSON. ``seed`` makes the pots, ``race`` lets as many runs in at once as there are threads, ``hurry`` does so
-for one user, ``churn`` lets runs in, goes on with them and ends them in random order, leaving some as a
-process leaves them that was killed; ``reap`` ends those, half of them without settling; ``state`` says what
-the ledger has.
+for one user, ``delete`` has a run end in the moment in which its user is deleted, ``churn`` lets runs in,
+goes on with them and ends them in random order, leaving some as a process leaves them that was killed;
+``reap`` ends those, half of them without settling; ``state`` says what the ledger has.
 """
 
 from __future__ import annotations
@@ -158,6 +158,31 @@ def _one(chain: Chain, user: Any, draw: random.Random) -> str:
     return made.payer
 
 
+def delete() -> dict[str, int]:
+    """A user is deleted while somebody ends his run, who has its row already."""
+    user = _users()[0]
+    made = prepare(
+        Start(Owner.of_user(user), chain=_chains()[0].slug, input={"text": "x"}), uuid4(), "spender"
+    )
+    assert isinstance(made, Prepared)
+    has_row = threading.Event()
+
+    def end_slowly() -> str:
+        with transaction.atomic():
+            list(Run.objects.select_for_update().filter(pk=made.pk))
+            has_row.set()
+            time.sleep(1)  # meanwhile the other one takes all that it can
+            limits.settle(made.run, WORST)
+        return "ended"
+
+    def delete_user() -> str:
+        assert has_row.wait(10)
+        user.delete()
+        return "deleted"
+
+    return _at_once([end_slowly, delete_user])
+
+
 def _cost(draw: random.Random) -> Decimal:
     return (WORST * SHARE * draw.randrange(1, 100) / 100).quantize(USD("1e-10"))
 
@@ -247,6 +272,7 @@ if __name__ == "__main__":
         "race": race,
         "hurry": hurry,
         "churn": churn,
+        "delete": delete,
         "reap": reap,
         "state": state,
     }

@@ -150,6 +150,13 @@ def test_ledger_is_right_after_a_process_was_killed(spend, kind):
     assert_ledger_is_right(spend)
 
 
+def test_user_is_deleted_in_the_moment_his_run_ends(spend):
+    spend("seed", pots=LIMITED)
+    assert spend("delete") == {"ended": 1, "deleted": 1}
+    spent = [period["spent"] for period in spend("state")["periods"] if period["is_ledger"]]
+    assert [Decimal(amount) for amount in spent] == [WORST]
+
+
 def assert_only(told: dict[str, int], kind: str) -> None:
     """Nothing but what may happen; no deadlock above all."""
     assert set(told) <= (TOLD | {PATIENCE} if kind == "sqlite" else TOLD), (SEED, told)
