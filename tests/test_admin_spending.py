@@ -58,6 +58,7 @@ def test_page_shows_sums_and_a_chart(browser):
     spend("1.25", chain_slug="chat")
     spend("0.0031", scope="own", days_ago=3)
     page = shown(browser.get(PAGE))
+    assert "errornote" not in page
     assert "$1.25" in page
     assert "$0.0031" in page
     assert page.count("openrouter-chart-site") == 30
@@ -135,6 +136,7 @@ def test_filter_that_makes_no_sense_is_told_and_shows_the_last_days(browser, wro
     spend("1")
     page = shown(browser.get(PAGE, wrong))
     assert "errorlist" in page
+    assert f"all that was spent in the last {spending.DAYS} days" in page
     assert "$1.00" in page
     assert browser.get(FILE, wrong).status_code == 302
 
