@@ -95,7 +95,7 @@ async def settled(bed: Bed) -> None:
 
 async def killed_in_mid_answer(bed: Bed) -> None:
     await prepare(bed)
-    site = await bed.site()
+    site = await bed.site(IDLE_TIMEOUT=60, FIRST_CONTENT_TIMEOUT=60)  # what is held back is only killed
     page = await bed.page(site)
     for _ in range(3):
         bed.provider.reply("It has come to an end.")
