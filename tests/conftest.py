@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -119,3 +119,20 @@ async def provider(openrouter: Any, settings: Any) -> AsyncIterator[Any]:
         live.stop("user")
         await asyncio.wait([live.task], timeout=5)
     await client.aclose()
+
+
+@pytest.fixture
+def handle(monkeypatch: pytest.MonkeyPatch, transactional_db: None) -> Callable[..., None]:
+    """Registers functions as handlers of tools for one test; their name is ``act`` unless one is given."""
+    from django.contrib.auth.models import Group
+
+    from openrouter_app import tool_handlers
+
+    # A handler that an earlier test left in its thread may have done its work after that test was cleaned up.
+    Group.objects.all().delete()
+
+    def register(function: Callable[..., Any], name: str = "act", **fields: Any) -> None:
+        handler = tool_handlers.Handler(name, function, **fields)
+        monkeypatch.setitem(tool_handlers._handlers, name, handler)
+
+    return register

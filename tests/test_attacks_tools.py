@@ -43,16 +43,6 @@ def owner():
 
 
 @pytest.fixture
-def handle(monkeypatch):
-    """Register a function as the handler of `make_acting_chat`."""
-
-    def register(function, **fields):
-        monkeypatch.setitem(tool_handlers._handlers, "act", Handler("act", function, **fields))
-
-    return register
-
-
-@pytest.fixture
 def done(handle):
     """The arguments of each call whose handler was called."""
     called: list[dict[str, Any]] = []

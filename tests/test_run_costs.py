@@ -20,10 +20,11 @@ from openrouter_app.runs.rows import state_of_row
 from openrouter_app.runs.starting import prepare
 from openrouter_app.testing import Gate, StreamError, ToolCallScript
 from openrouter_app.tool_handlers import Handler
+from tests.acting import make_acting_chain, make_group, waits
 from tests.factories import make_chain, make_log, make_run
 from tests.followers import follow_to_end, parts_of, until
+from tests.owning import row_of
 from tests.pots import assert_sums_agree, make_pot, make_prices, settled
-from tests.test_run_tools import make_acting_chain, make_group, row_of, waits
 
 pytestmark = pytest.mark.django_db(transaction=True)
 make = sync_to_async
@@ -357,3 +358,13 @@ def test_prompt_is_as_long_as_what_is_sent_and_a_picture_counts_as_itself():
 def test_text_is_counted_in_bytes():
     assert [costs.size_of(text) for text in ("", "abc", "äöü", "日本", "\ud800")] == [0, 3, 6, 6, 1]
     assert [costs.tokens_in(size) for size in (0, 1, 4, 5)] == [0, 1, 1, 2]
+
+
+@pytest.mark.django_db
+def test_estimate_counts_what_reasoning_and_a_search_cost():
+    make_prices(reasoning_price=USD("0.000005"))
+    call = costs.Called(1, "a/b", model="a/b", prompt_tokens=1_000, completion_tokens=1_000)
+    assert costs.cost_of(call, costs.price_of(call)) == USD("0.006")
+    make_prices("c/d")
+    searched = costs.Called(1, "c/d:online", model="c/d", prompt_tokens=1_000, completion_tokens=1_000)
+    assert costs.cost_of(searched, costs.price_of(searched)) == USD("0.003") + USD("0.02")

@@ -11,14 +11,14 @@ from asgiref.sync import sync_to_async
 from django.contrib.auth.models import Group
 from django.db import OperationalError, connection
 
-from openrouter_app import runs, tool_handlers
+from openrouter_app import runs
 from openrouter_app.models import Conversation, Owner, Run, RunEvent, ToolCall
 from openrouter_app.runs import Refused, acting, execution, mirrors, pausing, stopping
 from openrouter_app.testing import ToolCallScript
-from openrouter_app.tool_handlers import Handler
+from tests.acting import calls_in, make_acting_chain, make_group, start, told, waits
 from tests.factories import make_chain, make_user
 from tests.followers import follow_to_end, until
-from tests.test_run_tools import calls_in, make_acting_chain, make_group, row_of, start, told, waits
+from tests.owning import row_of
 
 pytestmark = pytest.mark.django_db(transaction=True)
 make = sync_to_async
@@ -32,14 +32,6 @@ def _provider(provider):
 @pytest.fixture
 def owner():
     return Owner.of_visitor(uuid4())
-
-
-@pytest.fixture
-def handle(monkeypatch):
-    def register(function, **fields):
-        monkeypatch.setitem(tool_handlers._handlers, "act", Handler("act", function, **fields))
-
-    return register
 
 
 @pytest.fixture

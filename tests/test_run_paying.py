@@ -18,10 +18,11 @@ from openrouter_app.runs import NEW, Refused, Start
 from openrouter_app.runs.starting import prepare
 from openrouter_app.testing import Gate
 from openrouter_app.tool_handlers import Handler
+from tests.acting import make_acting_chain, make_group, waits
 from tests.factories import make_chain, make_user
 from tests.followers import follow_to_end, until
+from tests.owning import row_of
 from tests.pots import assert_sums_agree, make_pot, make_prices, settled
-from tests.test_run_tools import make_acting_chain, make_group, row_of, waits
 
 pytestmark = pytest.mark.django_db(transaction=True)
 make = sync_to_async

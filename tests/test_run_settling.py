@@ -25,8 +25,8 @@ from openrouter_app.runs.writer import Writer
 from openrouter_app.testing import Gate
 from tests.factories import make_chain, make_run, make_user
 from tests.followers import follow_to_end, parts_of, until
+from tests.owning import row_of
 from tests.pots import assert_sums_agree, make_pot, make_prices, settled, sums
-from tests.test_run_tools import row_of
 
 pytestmark = pytest.mark.django_db(transaction=True)
 make = sync_to_async

@@ -14,91 +14,30 @@ from django.contrib.auth.models import Group, Permission
 from django.core.management import call_command
 from django.utils import timezone
 
-from openrouter_app import runs, tool_handlers
-from openrouter_app.engine import client
+from openrouter_app import runs
 from openrouter_app.engine.errors import ToolError
 from openrouter_app.models import Owner, Run, RunEvent, ToolCall, ToolSpec
-from openrouter_app.runs import Refused, Start, pausing
+from openrouter_app.runs import Refused, pausing
 from openrouter_app.runs.writer import writer
 from openrouter_app.testing import Gate, ToolCallScript
-from openrouter_app.tool_handlers import Handler
-from tests.factories import make_chain, make_user
+from tests.acting import SCHEMA, call_of, calls_in, make_acting_chain, make_group, start, told, waits
+from tests.factories import make_user
 from tests.followers import follow_to_end, parts_of, until
+from tests.owning import row_of
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 make = sync_to_async
-SCHEMA = {
-    "type": "object",
-    "properties": {"name": {"type": "string"}},
-    "required": ["name"],
-    "additionalProperties": False,
-}
 
 
 @pytest.fixture(autouse=True)
-async def provider(openrouter, settings):
-    settings.OPENROUTER = {"API_KEY": "sk-or-v1-CANARYCANARYCANARY", "BASE_URL": openrouter.base_url}
-    yield openrouter
-    await client.aclose()
+def _provider(provider):
+    return provider
 
 
 @pytest.fixture
 def owner():
     return Owner.of_visitor(uuid4())
-
-
-@pytest.fixture
-def handle(monkeypatch, transactional_db):
-    """Register functions as handlers for one test."""
-    # A handler that an earlier test left in its thread may have done its work after that test was cleaned up.
-    Group.objects.all().delete()
-
-    def register(function, name="act", **fields):
-        monkeypatch.setitem(tool_handlers._handlers, name, Handler(name, function, **fields))
-
-    return register
-
-
-def make_acting_chain(slug="acting", tool="make_group", handler="act", **fields):
-    """A chain with one tool that has a handler."""
-    spec = ToolSpec.objects.create(name=tool, schema=SCHEMA, handler=handler, **fields)
-    return make_chain(slug, tools=(spec,))
-
-
-def make_group(context, name):
-    Group.objects.create(name=name)
-    return {"made": name}
-
-
-async def start(owner, chain="acting", **fields):
-    return await runs.start(Start(owner, chain=chain, input={"text": "hi"}, **fields))
-
-
-async def row_of(run) -> Run:
-    return await Run.objects.aget(uuid=run)
-
-
-async def call_of(run) -> ToolCall:
-    return await ToolCall.objects.aget(run__uuid=run)
-
-
-async def waits(run):
-    """Until its row says that it waits."""
-    for _ in range(1_500):
-        if (await row_of(run)).status == "waiting":
-            return
-        await asyncio.sleep(0.02)
-    raise AssertionError((await row_of(run)).status)
-
-
-def calls_in(parts):
-    return [part for part in parts if part["type"] == "call"]
-
-
-def told(provider, at=-1):
-    """What the model was told of the calls, in its last request."""
-    return [m["content"] for m in provider.requests[at].json["messages"] if m["role"] == "tool"]
 
 
 async def test_handler_acts_and_the_model_goes_on_with_its_result(provider, owner, handle):
