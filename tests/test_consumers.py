@@ -13,7 +13,6 @@ from django.contrib.sessions.models import Session
 from django.db import OperationalError
 
 from openrouter_app import consumers, runs, sockets
-from openrouter_app.engine import client
 from openrouter_app.models import Run
 from openrouter_app.routing import SameOrigin
 from tests.factories import make_chain, make_joke_chain, make_user
@@ -25,12 +24,8 @@ make = sync_to_async
 
 
 @pytest.fixture(autouse=True)
-async def provider(openrouter, settings):
-    settings.OPENROUTER = {"API_KEY": "sk-or-v1-CANARYCANARYCANARY", "BASE_URL": openrouter.base_url}
-    yield openrouter
-    for run in [live for live in runs.registry._live.values() if live.task]:
-        await asyncio.wait([run.task], timeout=5)
-    await client.aclose()
+def _provider(provider):
+    return provider
 
 
 async def test_hello_says_what_the_server_speaks():

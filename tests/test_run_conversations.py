@@ -11,7 +11,6 @@ from asgiref.sync import sync_to_async
 
 from openrouter_app import runs
 from openrouter_app.conversations.history import estimated_tokens, history_before, messages_of_parts, path_to
-from openrouter_app.engine import client
 from openrouter_app.engine.messages import AIMessage, HumanMessage, ToolCall, ToolMessage
 from openrouter_app.models import Conversation, Message, Owner, Run
 from openrouter_app.models import ToolCall as ToolCallRow
@@ -27,10 +26,8 @@ make = sync_to_async
 
 
 @pytest.fixture(autouse=True)
-async def provider(openrouter, settings):
-    settings.OPENROUTER = {"API_KEY": "sk-or-v1-CANARYCANARYCANARY", "BASE_URL": openrouter.base_url}
-    yield openrouter
-    await client.aclose()
+def _provider(provider):
+    return provider
 
 
 @pytest.fixture

@@ -13,7 +13,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from openrouter_app import runs
-from openrouter_app.engine import client
 from openrouter_app.markdown import render_parts, render_text
 from openrouter_app.models import Run
 from openrouter_app.runs import live, rendered
@@ -303,15 +302,6 @@ async def test_without_html_nothing_is_rendered(monkeypatch):
 
 
 # ---- through the socket ----
-
-
-@pytest.fixture
-async def provider(openrouter, settings):
-    settings.OPENROUTER = {"API_KEY": "sk-or-v1-CANARYCANARYCANARY", "BASE_URL": openrouter.base_url}
-    yield openrouter
-    for run in [run for run in runs.registry._live.values() if run.task]:
-        await asyncio.wait([run.task], timeout=5)
-    await client.aclose()
 
 
 @pytest.mark.django_db(transaction=True)

@@ -14,7 +14,6 @@ from django.db.models import ProtectedError
 from django.utils import timezone
 
 from openrouter_app import runs
-from openrouter_app.engine import client
 from openrouter_app.models import Owner, Run
 from openrouter_app.runs import Range, Refused, Snapshot, Start
 from openrouter_app.testing import Gate
@@ -27,10 +26,8 @@ USAGE = {"prompt_tokens": 3, "completion_tokens": 9, "total_tokens": 12, "cost":
 
 
 @pytest.fixture(autouse=True)
-async def provider(openrouter, settings):
-    settings.OPENROUTER = {"API_KEY": "sk-or-v1-CANARYCANARYCANARY", "BASE_URL": openrouter.base_url}
-    yield openrouter
-    await client.aclose()
+def _provider(provider):
+    return provider
 
 
 @pytest.fixture
