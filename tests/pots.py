@@ -44,7 +44,7 @@ def ask_of(chain: Chain, user: Any = None, **fields: Any) -> Ask:
     """What a user asks, or a new visitor."""
     owner = Owner.of_user(user) if user is not None else Owner.of_visitor(uuid4())
     asked = {"run": uuid4(), "owner": owner, "user": user, "chain": chain, "model": "a/b"}
-    return Ask(**{"prompt_bytes": 2_000, **asked, **fields})
+    return Ask(**{"prompt_bytes": 1_000, **asked, **fields})
 
 
 def let_in(ask: Ask, status: str = "running", **fields: Any) -> str:

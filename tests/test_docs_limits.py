@@ -12,7 +12,6 @@ from django.contrib.auth.models import Group
 
 from openrouter_app import limits, runs
 from openrouter_app.conf import Settings
-from openrouter_app.limits.worst_case import BYTES_A_TOKEN
 from openrouter_app.models import Budget, Chain, Owner, Run
 from openrouter_app.testing.scripts import Gate
 from openrouter_app.views.visitors import STATUS
@@ -96,7 +95,6 @@ def test_settings_of_the_page_have_their_defaults():
 
 
 def test_facts_of_the_page_are_those_of_the_code():
-    assert f"a token for every {BYTES_A_TOKEN} bytes" in PAGE
     assert STATUS["budget"] == 402
     assert "over HTTP a 402" in PAGE
     assert f"`{Chain.Payer.SITE_THEN_USER}`" in PAGE

@@ -66,7 +66,7 @@ def now(monkeypatch):
     [
         ({}, "0.003"),
         ({"prompt_bytes": 0}, "0.002"),
-        ({"prompt_bytes": 3}, "0.002002"),
+        ({"prompt_bytes": 3}, "0.002003"),
         ({"options": {"max_tokens": 10}}, "0.00102"),
         ({"options": {"max_completion_tokens": 10}}, "0.00102"),
         ({"options": {"max_tokens": 10, "max_completion_tokens": 20}}, "0.00104"),

@@ -228,8 +228,8 @@ def test_an_alias_costs_what_is_listed_of_it():
 def test_pictures_in_a_prompt_cost_as_many_as_it_can_hold():
     assert worst_case.BYTES_A_PICTURE == costs.BYTES_A_PICTURE
     make_prices("sees/it", image_price=USD("0.5"))
-    assert worst(model="sees/it", prompt_bytes=5_999) == USD("0.005")
-    assert worst(model="sees/it", prompt_bytes=13_000) == USD("0.0085") + 1
+    assert worst(model="sees/it", prompt_bytes=5_999) == USD("0.007999")
+    assert worst(model="sees/it", prompt_bytes=13_000) == USD("0.015") + 1
 
 
 @pytest.mark.parametrize(
@@ -268,7 +268,7 @@ def test_a_prompt_that_may_be_written_to_a_cache_costs_that():
 def test_prices_of_longer_prompts_hold_for_what_a_search_may_add():
     make_prices("long/dear", overrides=[{"min_prompt_tokens": 50_000, "prompt": "0.00001"}])
     assert worst(model="long/dear") == WORST
-    assert worst(model="long/dear", prompt_bytes=100_000) == USD("0.502")
+    assert worst(model="long/dear", prompt_bytes=50_000) == USD("0.502")
     assert with_options("long/dear", plugins=[{"id": "web"}]) == USD("0.02") + 10 * FOUND + ANSWER
 
 

@@ -13,8 +13,6 @@ from .. import catalogue
 from ..models import Chain, Owner
 from .extras import extras_of
 
-BYTES_A_TOKEN = 2
-"""Bytes of the prompt for which a token is reckoned. Text has about four; code and other scripts fewer."""
 SMALLEST = Decimal("1e-10")
 """The smallest amount a column of money holds."""
 MOST_TOKENS = 10**9
@@ -51,7 +49,7 @@ def worst_case(ask: Ask) -> Decimal | None:
     slugs = _slugs(ask)
     if slugs is None:
         return None
-    prompt = -(-ask.prompt_bytes // BYTES_A_TOKEN)
+    prompt = ask.prompt_bytes  # text has about four a token, but what somebody makes up for it may have one
     # What is searched and found makes the prompt longer.
     may_grow = any(ask.options.get(name) for name in ("plugins", "tools"))
     may_grow = may_grow or any("online" in catalogue.variants_of(slug) for slug in slugs)

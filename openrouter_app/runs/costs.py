@@ -171,9 +171,10 @@ def tokens_in(size: int) -> int:
 
 
 def cost_of(call: Called | ModelCall, price: catalogue.Price) -> Decimal:
-    """About what a call with so many tokens costs at this price."""
+    """About what a call with so many tokens costs at this price. Reasoning is among those of the answer."""
     prompt, completion = call.prompt_tokens or 0, call.completion_tokens or 0
-    return money(price.request + prompt * price.prompt + completion * price.completion)
+    dearest = max(price.completion, price.reasoning)
+    return money(price.request + prompt * price.prompt + completion * dearest)
 
 
 def size_of(text: str) -> int:
@@ -223,12 +224,19 @@ def prices_of(calls: Iterable[Called]) -> dict[int, catalogue.Price]:
 
 
 def price_of(call: Called | ModelCall) -> catalogue.Price | None:
-    """What the model costs that has answered; the one that was asked for, where that is not listed."""
+    """What the model costs that has answered; the one that was asked for, where that is not listed. A search
+    of the web, which only the slug that was asked for tells of, costs as much a request as that one.
+    """
     known = call.prompt_tokens
     if known is None and isinstance(call, Called):
         known = tokens_in(call.prompt_bytes)
-    prices = (catalogue.price_of(slug, prompt_tokens=known) for slug in (call.model, call.requested) if slug)
-    return next((price for price in prices if price is not None), None)
+    slugs = [slug for slug in (call.model, call.requested) if slug]
+    prices = [catalogue.price_of(slug, prompt_tokens=known) for slug in slugs]
+    price = next((price for price in prices if price is not None), None)
+    asked = prices[-1] if prices else None
+    if price is not None and asked is not None and "online" in catalogue.variants_of(call.requested):
+        price = msgspec.structs.replace(price, request=max(price.request, asked.request))
+    return price
 
 
 def close_open(run: UUID, said: int) -> Totals:
