@@ -14,13 +14,13 @@ from openrouter_app import keys, runs, tool_handlers
 from openrouter_app.engine.accounts import KeyInfo
 from openrouter_app.engine.secret import Secret
 from openrouter_app.models import Budget, Chain, KillSwitch, Message, ModelCall, Owner, Run, UserKey
-from openrouter_app.runs import NEW, Refused, Start
+from openrouter_app.runs import NEW, Refused, Start, live, paying
 from openrouter_app.runs.starting import prepare
 from openrouter_app.testing import Gate
 from openrouter_app.tool_handlers import Handler
 from tests.acting import make_acting_chain, make_group, waits
 from tests.factories import make_chain, make_user
-from tests.followers import follow_to_end, until
+from tests.followers import follow_to_end, parts_of, until
 from tests.owning import row_of
 from tests.pots import assert_sums_agree, make_pot, make_prices, settled
 
@@ -331,6 +331,40 @@ async def test_loop_that_the_site_cannot_go_on_with_tells_only_who_lacks_an_acco
     row = await row_of(run)
     assert (row.error_code, row.payer) == ("budget", "site")
     assert ("connect" in row.private["details"]) is not has_key
+
+
+async def test_step_that_told_no_cost_is_reckoned_before_the_next_one(provider, owner, monkeypatch):
+    monkeypatch.setitem(tool_handlers._handlers, "act", Handler("act", make_group))
+    await make(make_acting_chain)()
+    await make(make_prices)()
+    pot = await make(make_pot)("site", "10")
+    gate = Gate()
+    provider.call("make_group", {"name": "bears" * 100}, id="c1", usage_event="none")
+    provider.reply("said", gate)
+    run = await start(owner, "acting")
+    await until(lambda: any("said" in part.get("text", "") for part in parts_of(run)))
+    assert (await pot.periods.aget()).spent > USD("0.0002")
+    gate.open()
+    await runs.wait(run)
+
+
+async def test_model_is_not_asked_again_for_a_run_that_was_deleted(provider, owner, monkeypatch):
+    monkeypatch.setitem(tool_handlers._handlers, "act", Handler("act", make_group))
+    await make(make_acting_chain)()
+    pot = await make(make_pot)("site", "10")
+    reserve = paying._reserve
+
+    def delete_first(*args):
+        Run.objects.all().delete()
+        reserve(*args)
+
+    monkeypatch.setattr(paying, "_reserve", delete_first)
+    provider.call("make_group", {"name": "bears"}, id="c1", usage={"cost": 0.5})
+    run = await start(owner, "acting")
+    await until(lambda: live.executing(run) is None)
+    assert len(provider.requests) == 1
+    assert await make(settled)(run) == USD("0.5")
+    assert (await pot.periods.aget()).reserved == 0
 
 
 async def test_run_that_waited_fails_where_its_budget_was_spent_meanwhile(provider, owner, monkeypatch):
