@@ -45,6 +45,14 @@ def language() -> Iterator[None]:
     translation.deactivate()
 
 
+@pytest.fixture
+def noon(settings: Any) -> None:
+    """The site is where it is about noon: in no test does a day end, and a budget start anew, by itself."""
+    from .pots import zone_at_noon
+
+    settings.TIME_ZONE = zone_at_noon()
+
+
 @pytest.fixture(autouse=True)
 def layer_of_its_own() -> Iterator[None]:
     """A loop that ends with a follower on it leaves the groups of its channel joined: in no other's layer."""

@@ -22,6 +22,12 @@ WORST = USD("0.003")
 """What `ask_of` may cost: a thousand tokens of prompt, a thousand of answer."""
 
 
+def zone_at_noon() -> str:
+    """A time zone in which it is between twelve and one."""
+    west = timezone.now().hour - 12  # Etc/GMT+1 is an hour behind Greenwich
+    return f"Etc/GMT{west:+d}"
+
+
 def make_prices(slug: str = "a/b", **fields: Any) -> CatalogueModel:
     """A dollar for a million tokens of prompt, two for a million of answer, a thousand of these at most."""
     given = {

@@ -18,7 +18,7 @@ from openrouter_app.models import Budget, Charge, Run
 from tests.factories import make_chain, make_user
 from tests.pots import USD, ask_of, let_in, make_pot, make_prices
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("noon")]
 
 LIST = "admin:openrouter_app_budget_changelist"
 ADD = "admin:openrouter_app_budget_add"

@@ -26,7 +26,7 @@ from openrouter_app.templatetags.openrouter_money import dollars
 from tests.factories import make_user
 from tests.test_spending import pot
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("noon")]
 
 PAGE = reverse("admin:openrouter_app_spending_changelist")
 FILE = reverse("admin:openrouter_app_spending_csv")
@@ -223,7 +223,8 @@ def test_month_of_the_chart_is_named(browser):
 
 
 @pytest.mark.parametrize(("now", "reader"), [("02:00", "America/Los_Angeles"), ("20:00", "Asia/Tokyo")])
-def test_last_day_is_the_sites_wherever_the_reader_is(monkeypatch, now, reader):
+def test_last_day_is_the_sites_wherever_the_reader_is(monkeypatch, settings, now, reader):
+    settings.TIME_ZONE = "UTC"
     moment = datetime.fromisoformat(f"2026-03-30T{now}:00+00:00")
     monkeypatch.setattr("django.utils.timezone.now", lambda: moment)
     with timezone.override(reader):

@@ -18,7 +18,7 @@ from tests.factories import make_chain, make_user
 from tests.owning import row_of, says
 from tests.pots import USD, assert_sums_agree, make_pot, make_prices, sums
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("provider")]
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("noon", "provider")]
 make = sync_to_async
 ENDLESS = 10**9
 

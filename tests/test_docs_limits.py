@@ -19,7 +19,7 @@ from tests.factories import make_joke_chain, make_run, make_user
 from tests.owning import says
 from tests.pots import USD, ask_of, let_in, make_pot, make_prices, refusal_of
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("noon")]
 
 PAGE = (Path(__file__).parents[1] / "docs" / "spending-limits.md").read_text()
 BLOCKS = re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
@@ -103,8 +103,7 @@ def test_facts_of_the_page_are_those_of_the_code():
     assert f"*{ChainAdmin.switch_off.short_description}*" in PAGE
 
 
-def test_sentence_of_the_page_is_said_so(settings):
-    settings.TIME_ZONE = "UTC"
+def test_sentence_of_the_page_is_said_so():
     make_prices()
     ada = make_user("ada")
     make_pot("user", "0.5", user=ada)

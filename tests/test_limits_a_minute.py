@@ -25,7 +25,7 @@ from tests.factories import make_chain, make_user
 from tests.pots import ask_of, let_in, make_pot, make_prices, refusal_of
 from tests.talking import make_chat
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("noon")]
 
 
 @pytest.fixture

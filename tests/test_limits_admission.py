@@ -14,7 +14,7 @@ from openrouter_app.runs.starting import Start, prepare
 from tests.factories import make_chain, make_user
 from tests.pots import USD, WORST, ask_of, let_in, make_pot, make_prices, refusal_of, sums
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("noon")]
 
 
 @pytest.fixture
@@ -166,8 +166,7 @@ def test_account_of_ones_own_is_offered_wherever_it_would_be_used_instead(ada):
 # ---- what is told ----
 
 
-def test_refusal_says_what_is_left_what_is_set_aside_and_when_it_starts_anew(chain, ada, settings):
-    settings.TIME_ZONE = "UTC"
+def test_refusal_says_what_is_left_what_is_set_aside_and_when_it_starts_anew(chain, ada):
     make_pot("user", "0.5", user=ada)
     first = ask_of(chain, ada, prompt_bytes=0, options={"max_tokens": 200_000})
     let_in(first)

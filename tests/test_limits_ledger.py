@@ -28,7 +28,7 @@ from tests.pots import (
     sums,
 )
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("noon")]
 
 
 @pytest.fixture
@@ -47,8 +47,9 @@ def prices():
 
 
 @pytest.fixture
-def now(monkeypatch):
-    """Sets the clock."""
+def now(noon, monkeypatch, settings):
+    """Sets the clock, which is the site's."""
+    settings.TIME_ZONE = "UTC"
 
     def at(text: str) -> None:
         moment = datetime.fromisoformat(text).replace(tzinfo=UTC)

@@ -28,7 +28,7 @@ from tests.followers import follow_to_end, parts_of, until
 from tests.owning import row_of
 from tests.pots import assert_sums_agree, make_pot, make_prices, settled, sums
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("noon")]
 make = sync_to_async
 USD = Decimal
 KEY = "sk-or-v1-usersusersusersusers"

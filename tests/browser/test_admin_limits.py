@@ -18,7 +18,7 @@ from tests.pots import USD, ask_of, let_in, make_pot, make_prices
 from .conftest import blank_page
 from .test_admin import ADMIN, SHOTS
 
-pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
+pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("noon")]
 
 
 @pytest.fixture

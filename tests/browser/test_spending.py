@@ -22,7 +22,7 @@ from ..factories import make_user
 from .accessible import problems
 from .conftest import blank_page
 
-pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
+pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("noon")]
 
 SHOTS = Path(__file__).parents[2] / "screenshots"
 

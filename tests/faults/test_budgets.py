@@ -22,7 +22,7 @@ import pytest
 from project.children import ROOT
 from tests.faults.databases import Database
 from tests.faults.sites import base_environment
-from tests.pots import WORST
+from tests.pots import WORST, zone_at_noon
 
 pytestmark = pytest.mark.timeout(300)  # two processes full of threads, on a machine that has others
 SEED = int(os.environ.get("FAULTS_SEED", random.randrange(2**32)))
@@ -60,6 +60,7 @@ def spend(database: Database, var) -> Spend:
     environment = {
         **base_environment(var),
         "DATABASE_URL": database.url,
+        "TIME_ZONE": zone_at_noon(),
         # Not without a limit: its locks are part of what happens at the same time.
         "OPENROUTER_MAX_RUNS_PER_USER": "1000000",
         "OPENROUTER_MAX_STARTS_PER_USER": "1000000",
