@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -130,16 +131,23 @@ def floor_of(name: str) -> tuple[str, int] | None:
     return ("", FLOORS[""]) if name == "" else None
 
 
+@cache
+def import_statements(path: Path) -> list[ast.Import | ast.ImportFrom]:
+    """All of a module, those in its functions included."""
+    nodes = ast.walk(ast.parse(path.read_text()))
+    return [node for node in nodes if isinstance(node, ast.Import | ast.ImportFrom)]
+
+
 def imports_of(name: str, path: Path) -> set[str]:
     """The app's modules that a module imports, function-local imports included."""
     package = name.split(".") if path.name == "__init__.py" else name.split(".")[:-1]
     package = [part for part in package if part]
     found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        targets: list[tuple[str, str | None]] = []
+    for node in import_statements(path):
+        targets: list[tuple[str, str | None]]
         if isinstance(node, ast.Import):
             targets = [(alias.name, None) for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
+        else:
             base = node.module or ""
             if node.level:
                 above = package[: len(package) - node.level + 1]
@@ -157,10 +165,10 @@ def imports_of(name: str, path: Path) -> set[str]:
 def roots_of(path: Path) -> set[str]:
     """The top-level packages a module imports."""
     found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in import_statements(path):
         if isinstance(node, ast.Import):
             found.update(alias.name.split(".")[0] for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and not node.level:
+        elif not node.level:
             found.add((node.module or "").split(".")[0])
     return found
 
