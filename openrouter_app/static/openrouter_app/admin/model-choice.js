@@ -71,7 +71,7 @@ class ModelChoice {
         // said below
       }
       if (number !== this.asked) return;
-      if (!found) return this.say(this.root.dataset.failed);
+      if (!found) return this.fail();
       // what is asked is not always what stands in the field
       if (text === this.input.value) this.known.textContent = found.known;
       this.show(found.models);
@@ -86,6 +86,13 @@ class ModelChoice {
     if (found.length && document.activeElement === this.input) this.open();
     else this.close();
     this.say(found.length > 1 ? many.replace("{count}", found.length) : found.length ? one : none);
+  }
+
+  /** What stands there is of another text: it goes, and everybody is told why, not only who listens. */
+  fail() {
+    this.close();
+    this.known.textContent = this.root.dataset.failed;
+    this.say(this.root.dataset.failed);
   }
 
   say(text) {
