@@ -25,7 +25,7 @@ from openrouter_app.runs.writer import Writer
 from openrouter_app.testing import Gate
 from tests.factories import make_chain, make_run, make_user
 from tests.followers import follow_to_end, parts_of, until
-from tests.owning import row_of
+from tests.owning import log_of, row_of
 from tests.pots import assert_sums_agree, make_pot, make_prices, settled, sums
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("noon")]
@@ -320,6 +320,9 @@ async def test_run_deleted_in_mid_answer_is_paid_for(provider):
     provider.reply("x" * 4_000, gate)
     run = await runs.start(Start(Owner.of_user(ada), chain="echo", input={"text": "hi"}))
     await until(lambda: any("x" in part.get("text", "") for part in parts_of(run)))
+    async with asyncio.timeout(30):  # a row that comes while Django deletes the others would hold them
+        while not (rows := await log_of(run)) or rows[-1][1] < live.executing(run).seq:  # noqa: ASYNC110 - the database says it
+            await asyncio.sleep(0.01)
     await make(ada.delete)()
     await until(lambda: live.executing(run) is None)
     gate.open()
