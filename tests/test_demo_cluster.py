@@ -30,6 +30,14 @@ def servers():
     needed(valkey.find_program)
 
 
+@pytest.fixture(scope="module")
+def var(tmp_path_factory):
+    """The cluster's folder: who comes second starts on the database of the first."""
+    path = tmp_path_factory.mktemp("var")
+    yield path
+    postgres.remove(path / "cluster" / "postgres")
+
+
 def names_of(processes):
     """PostgreSQL's own workers come and go, and a process that was just started has its parent's name."""
     names = set()
@@ -63,14 +71,13 @@ def cluster(var, signum=signal.SIGTERM, **env):
         finally:
             process.send_signal(signum)
             process.wait(30)
-            postgres.remove(var / "cluster" / "postgres")
     assert process.returncode == 128 + signum
     assert not psutil.wait_procs(started, timeout=5)[1]
 
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
-def test_cluster_serves_at_two_addresses_and_ends_all_it_started(tmp_path, signum):
-    with cluster(tmp_path, signum) as ((first, second), started), httpx.Client(trust_env=False) as browser:
+def test_cluster_serves_at_two_addresses_and_ends_all_it_started(var, signum):
+    with cluster(var, signum) as ((first, second), started), httpx.Client(trust_env=False) as browser:
         assert {"postgres", "valkey-server"} <= names_of(started)
         assert browser.get(f"{first}/chains/count/").status_code == 200
         mine = browser.cookies["openrouter_demo_session"]
@@ -78,10 +85,10 @@ def test_cluster_serves_at_two_addresses_and_ends_all_it_started(tmp_path, signu
         assert browser.cookies["openrouter_demo_session"] == mine
 
 
-async def test_run_that_was_started_at_one_address_is_watched_and_stopped_at_the_other(tmp_path, openrouter):
+async def test_run_that_was_started_at_one_address_is_watched_and_stopped_at_the_other(var, openrouter):
     openrouter.stall("Hel", seconds=120)
     answers = {"OPENROUTER_BASE_URL": openrouter.base_url, "OPENROUTER_API_KEY": "test"}
-    with cluster(tmp_path, **answers) as ((first, second), _):
+    with cluster(var, **answers) as ((first, second), _):
         visitor = await asyncio.to_thread(new_visitor, first)
         async with Page(first, visitor) as page, Page(second, visitor) as other:
             run = await page.start()
