@@ -75,7 +75,7 @@ def test_screenshots_of_limits(page: Page, site: str, scheme: Any, width: int) -
     done = ask_of(chain, ada)
     let_in(done)
     limits.settle(done.run, USD("0.00051"), model="a/b-2026", estimated=True)
-    let_in(ask_of(chain, ada, prompt_bytes=1_900))
+    let_in(ask_of(chain, ada, prompt_bytes=950))
     KillSwitch.objects.create(pk=1, is_on=scheme == "dark", reason="Back at noon.", changed_by=ada)
     page.emulate_media(color_scheme=scheme)
     page.set_viewport_size({"width": width, "height": 800})
