@@ -11,6 +11,7 @@ from uuid import uuid4
 import pytest
 from asgiref.sync import sync_to_async
 from django.core.management import call_command
+from django.db.models.deletion import Collector
 from django.utils import timezone
 
 from openrouter_app import keys, limits, runs
@@ -273,6 +274,16 @@ def test_calls_outlive_their_run_while_the_cost_of_one_is_not_known():
     left = dict(ModelCall.objects.values_list("pk", "run"))
     assert left == {open_.pk: None, asked.pk: None, beside.pk: None}
     assert never.run_uuid not in ModelCall.objects.values_list("run_uuid", flat=True)
+
+
+@pytest.mark.parametrize("unsettled", [True, False])
+def test_call_that_begins_while_its_run_is_being_deleted_is_no_obstacle(unsettled):
+    run = make_run("running")
+    collector = Collector(using="default")
+    collector.collect([run])
+    call = make_call(run=run, ended=None) if unsettled else make_call(run=run, ask_after=None)
+    collector.delete()
+    assert ModelCall.objects.filter(pk=call.pk, run=None).exists() is unsettled
 
 
 def test_exact_cost_of_a_run_that_is_gone_reaches_the_ledger_and_then_its_calls_go():

@@ -24,6 +24,10 @@ def keep_unsettled(collector: Any, field: Any, calls: Any, using: str) -> None:
     models.SET_NULL(collector, field, calls.filter(run__in=staying), using)
 
 
+# As Django's own SET_NULL has it: which calls there are is looked at when they are deleted, not before.
+keep_unsettled.lazy_sub_objs = True  # type: ignore[attr-defined]
+
+
 class ModelCall(models.Model):
     """One generation of a run; a run whose tools act has several. Written when the run ends or waits.
 
