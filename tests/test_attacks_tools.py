@@ -26,15 +26,10 @@ from tests.factories import make_chain, make_user
 from tests.followers import follow_to_end, until
 from tests.talking import browser_of
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("provider")]
 make = sync_to_async
 ANYTHING = {"type": "object"}
 NAME = {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]}
-
-
-@pytest.fixture(autouse=True)
-def _provider(provider):
-    return provider
 
 
 @pytest.fixture

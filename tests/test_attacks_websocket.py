@@ -27,18 +27,13 @@ from tests.followers import until
 from tests.sockets import Socket, connected, session_of, socket
 from tests.test_attack_ids import frames_with
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("provider")]
 make = sync_to_async
 SCHEMA = {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]}
 DETAILS = (
     {"type": "reasoning.text", "text": "Hm.", "signature": "CANARY-SIGNATURE", "index": 0},
     {"type": "reasoning.encrypted", "data": "CANARY-DATA", "id": "rs_1", "index": 1},
 )
-
-
-@pytest.fixture(autouse=True)
-def _provider(provider):
-    return provider
 
 
 @pytest.fixture(autouse=True)

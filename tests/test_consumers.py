@@ -19,13 +19,8 @@ from tests.factories import make_chain, make_joke_chain, make_user
 from tests.followers import parts_of, until
 from tests.sockets import connected, session_of, socket
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("provider")]
 make = sync_to_async
-
-
-@pytest.fixture(autouse=True)
-def _provider(provider):
-    return provider
 
 
 async def test_hello_says_what_the_server_speaks():

@@ -20,14 +20,9 @@ from tests.factories import make_chain, make_user
 from tests.followers import follow_to_end, until
 from tests.talking import make_conversation, visitor
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("provider")]
 
 make = sync_to_async
-
-
-@pytest.fixture(autouse=True)
-def _provider(provider):
-    return provider
 
 
 @pytest.fixture

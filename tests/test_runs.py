@@ -20,14 +20,9 @@ from openrouter_app.testing import Gate
 from tests.factories import make_chain, make_joke_chain, make_user
 from tests.followers import follow_to_end, parts_of, until
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("provider")]
 
 USAGE = {"prompt_tokens": 3, "completion_tokens": 9, "total_tokens": 12, "cost": 0.0000125}
-
-
-@pytest.fixture(autouse=True)
-def _provider(provider):
-    return provider
 
 
 @pytest.fixture
