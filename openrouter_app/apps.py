@@ -34,7 +34,8 @@ class OpenRouterAppConfig(AppConfig):
         set_defaults(engine_defaults)
         tool_handlers.discover()
         user_logged_in.connect(claim_runs, dispatch_uid="openrouter_app.claim_runs")
-        pre_delete.connect(lock_runs, get_user_model(), dispatch_uid="openrouter_app.lock_runs")
+        for model in (get_user_model(), self.get_model("Conversation")):
+            pre_delete.connect(lock_runs, model, dispatch_uid="openrouter_app.lock_runs")
         run_finished.connect(name_after_first_answer, dispatch_uid="openrouter_app.name_after_first_answer")
         # Tools and functions of chains that run in threads may use the database there.
         at_thread_end(connections.close_all)

@@ -85,8 +85,6 @@ def _delete(pk: int, whatever_runs: bool) -> bool:
         if locked is not None:
             if not whatever_runs and _unfinished(pk):
                 return False
-            # Whoever ends a run, or learns what it has cost, locks its row before its charges; so do we.
-            list(Run.objects.select_for_update().filter(conversation=pk).order_by("pk").values_list("pk"))
             locked.delete()
     return True
 

@@ -54,10 +54,11 @@ def owner_of_request(request: HttpRequest, *, make: bool = False) -> Owner | Non
 
 
 def lock_runs(sender: Any, instance: Any, **kwargs: Any) -> None:
-    """Before a user is deleted; a receiver of Django's ``pre_delete``. Whoever ends a run locks its row
-    before what hangs on it, so whoever deletes it has to, or each waits for the other.
+    """Before a user or a conversation is deleted; a receiver of Django's ``pre_delete``. Whoever ends a run
+    locks its row before what hangs on it, so whoever deletes it has to, or each waits for the other.
     """
-    list(Run.objects.select_for_update().filter(user=instance).order_by("pk").values_list("pk"))
+    whose = {"conversation" if sender is Conversation else "user": instance}
+    list(Run.objects.select_for_update().filter(**whose).order_by("pk").values_list("pk"))
 
 
 def claim_runs(sender: Any, request: HttpRequest, user: Any, **kwargs: Any) -> None:

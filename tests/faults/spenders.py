@@ -2,7 +2,7 @@
 
 It works on the database of its environment, below the faces, as fast as it can; what it says is one line of
 JSON. ``seed`` makes the pots, ``race`` lets as many runs in at once as there are threads, ``hurry`` does so
-for one user, ``delete`` has a run end in the moment in which its user is deleted, ``churn`` lets runs in,
+for one user, ``delete`` has a run settled in the moment in which it is deleted, ``churn`` lets runs in,
 goes on with them and ends them in random order, leaving some as a process leaves them that was killed;
 ``reap`` ends those, half of them without settling; ``state`` says what the ledger has.
 """
@@ -17,6 +17,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from decimal import Decimal
+from io import StringIO
 from typing import Any
 from uuid import uuid4
 
@@ -28,6 +29,7 @@ if __name__ == "__main__":
 from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Group
+from django.core.management import call_command
 from django.db import connections, transaction
 from django.test import override_settings
 from django.utils import timezone
@@ -158,29 +160,37 @@ def _one(chain: Chain, user: Any, draw: random.Random) -> str:
     return made.payer
 
 
-def delete() -> dict[str, int]:
-    """A user is deleted while somebody ends his run, who has its row already."""
-    user = _users()[0]
-    made = prepare(
-        Start(Owner.of_user(user), chain=_chains()[0].slug, input={"text": "x"}), uuid4(), "spender"
-    )
+def delete(what: str) -> dict[str, int]:
+    """A run goes with its user or its conversation, or is pruned, while somebody settles it who has its row
+    already.
+    """
+    user, chain = _users()[0], _chains()[0]
+    made = prepare(Start(Owner.of_user(user), chain=chain.slug, input={"text": "x"}), uuid4(), "spender")
     assert isinstance(made, Prepared)
+    conversation = Conversation.objects.create(user=user, chain=chain)
+    if what == "conversation":
+        Run.objects.update(conversation=conversation)
+    elif what == "run":
+        Run.objects.update(status="done", ended=timezone.now(), lease_until=None)
     has_row = threading.Event()
 
-    def end_slowly() -> str:
+    def settle_slowly() -> str:
         with transaction.atomic():
             list(Run.objects.select_for_update().filter(pk=made.pk))
             has_row.set()
             time.sleep(1)  # meanwhile the other one takes all that it can
             limits.settle(made.run, WORST)
-        return "ended"
+        return "settled"
 
-    def delete_user() -> str:
+    def go() -> str:
         assert has_row.wait(10)
-        user.delete()
+        if what == "run":
+            call_command("openrouter_prune", days=0, stdout=StringIO())
+        else:
+            (user if what == "user" else conversation).delete()
         return "deleted"
 
-    return _at_once([end_slowly, delete_user])
+    return _at_once([settle_slowly, go])
 
 
 def _cost(draw: random.Random) -> Decimal:

@@ -151,9 +151,10 @@ def test_ledger_is_right_after_a_process_was_killed(spend, kind):
     assert_ledger_is_right(spend)
 
 
-def test_user_is_deleted_in_the_moment_his_run_ends(spend):
+@pytest.mark.parametrize("what", ["user", "conversation", "run"])
+def test_run_is_deleted_in_the_moment_it_is_settled(spend, what):
     spend("seed", pots=LIMITED)
-    assert spend("delete") == {"ended": 1, "deleted": 1}
+    assert spend("delete", what=what) == {"settled": 1, "deleted": 1}
     spent = [period["spent"] for period in spend("state")["periods"] if period["is_ledger"]]
     assert [Decimal(amount) for amount in spent] == [WORST]
 

@@ -69,7 +69,10 @@ def _delete_runs(old: Any, keep_rows: bool) -> Iterator[int]:
         if keep_rows:
             empty(keys)
         else:
-            Run.objects.filter(pk__in=keys).delete()
+            with transaction.atomic():
+                # Their rows before what hangs on them, as whoever learns what one has cost.
+                list(Run.objects.select_for_update().filter(pk__in=keys).order_by("pk").values_list("pk"))
+                Run.objects.filter(pk__in=keys).delete()
         yield len(keys)
 
 
