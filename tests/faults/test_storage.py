@@ -31,7 +31,10 @@ async def test_f17_fifty_pages_with_runs_need_four_connections(cluster_bed: Bed)
     gate = Gate()
     for _ in range(50):
         bed.provider.reply("Hel", gate, "lo")
-    site = await bed.site(IDLE_TIMEOUT=30, MAX_RUNS_PER_USER=100)
+    # Fifty pages that ask a busy machine every second whether it is there, and leave, would be another test.
+    site = await bed.site(
+        HEARTBEAT=20, FIRST_CONTENT_TIMEOUT=30, IDLE_TIMEOUT=30, LEASE=30, MAX_RUNS_PER_USER=100
+    )
     first = await bed.page(site)
     pages = [first, *[await bed.page(site, visitor=first.visitor) for _ in range(49)]]
     runs = [await page.start() for page in pages]
