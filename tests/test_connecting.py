@@ -259,6 +259,20 @@ def test_offer_is_over_after_ten_minutes_and_after_one_answer(client, ada):
     assert keys.key_of(ada.pk).key_hash == old.key_hash
 
 
+def test_choice_that_comes_too_late_is_said_and_the_same_choice_twice_is_not(client, ada):
+    have_another_key(ada)
+    connect(client, next="/chains/talk/")
+    posted = {"keep": "new", "key_hash": OfferedKey.objects.get().key_hash}
+    OfferedKey.objects.update(created=timezone.now() - connecting.LIFETIME)
+    client.post("/account/replace/", posted)
+    assert "Nothing was changed" in said(client.get(ACCOUNT))
+
+    OfferedKey.objects.update(created=timezone.now())
+    assert client.post("/account/replace/", posted)["Location"] == "/chains/talk/"
+    assert client.post("/account/replace/", posted)["Location"] == ACCOUNT
+    assert "Nothing was changed" not in said(client.get(ACCOUNT))
+
+
 def test_same_key_again_and_a_key_in_place_of_a_dead_one_are_not_asked_about(client, ada, openrouter):
     connect(client)
     openrouter.route("POST", "/auth/keys", {"key": key_at(openrouter), "user_id": None})
@@ -271,7 +285,19 @@ def test_same_key_again_and_a_key_in_place_of_a_dead_one_are_not_asked_about(cli
 def test_key_that_cannot_be_opened_is_said(client, ada):
     connect(client)
     UserKey.objects.update(uuid="00000000-0000-0000-0000-000000000000")
-    assert "cannot open this key" in said(client.get(ACCOUNT))
+    page = said(client.get(ACCOUNT))
+    assert "cannot open this key" in page
+    assert page.count("Connect your OpenRouter account") == 1  # it says to connect again
+
+
+@pytest.mark.parametrize("remaining", [None, "1e9"])
+def test_limit_of_which_nobody_knows_what_is_left_is_not_said_to_be_none(client, openrouter, remaining):
+    given = {"label": "Shop", "limit": 5, "limit_remaining": remaining, "usage": 1}
+    openrouter.route("GET", "/key", {"data": given})
+    connect(client)
+    page = said(client.get(ACCOUNT))
+    assert "$1.00" in page
+    assert "no limit of its own" not in page
 
 
 # ---- checking, disconnecting, pasting ----
@@ -296,9 +322,10 @@ def test_check_drops_a_revoked_key(client, ada, openrouter):
     assert "Connect your OpenRouter account" in page
 
 
-def test_check_keeps_a_key_that_could_not_be_asked_about(client, ada, openrouter):
+@pytest.mark.parametrize("status", [403, 500])
+def test_check_keeps_a_key_that_could_not_be_asked_about(client, ada, openrouter, status):
     connect(client)
-    openrouter.route("GET", "/key", {"error": {"code": 500, "message": "Oh"}}, status=500)
+    openrouter.route("GET", "/key", {"error": {"code": status, "message": "Oh"}}, status=status)
     client.post("/account/refresh/")
     assert keys.key_of(ada.pk) is not None
     assert "could not be asked" in said(client.get(ACCOUNT))

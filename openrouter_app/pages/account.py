@@ -202,8 +202,10 @@ def _moment(time: datetime | None) -> str:
 
 
 def _left(row: UserKey) -> str:
-    if row.limit is None or row.remaining is None:
+    if row.limit is None:
         return _("no limit of its own") if row.usage is not None else ""
+    if row.remaining is None:
+        return ""
     left = _("{left} of {limit}").replace("{left}", dollars(max(row.remaining, Decimal(0))))
     return left.replace("{limit}", _with_reset(dollars(row.limit), row.limit_reset))
 

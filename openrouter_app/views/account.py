@@ -78,7 +78,7 @@ def account(request: HttpRequest) -> HttpResponse:
 
 
 @require_POST
-@private("no-referrer")
+@private()
 def connect(request: HttpRequest) -> HttpResponse:
     """Begin a sign-in at OpenRouter, and go there."""
     origin = callback_origin(request)
@@ -110,6 +110,8 @@ def callback(request: HttpRequest, nonce: str) -> HttpResponseBase:
         return _back(request, begun.next, problem=_("OpenRouter sent no key: nothing was connected."))
     try:
         key, info = _waited_for(connecting.exchange(code, verifier))
+    except ForbiddenError:  # the code is none, or too old
+        return _back(request, begun.next, problem=_stale())
     except OpenRouterError as error:
         return _back(request, begun.next, problem=_problem(error))
     return _arrived(request, key, UserKey.Origin.OAUTH, info, begun.next)
@@ -169,24 +171,30 @@ def refresh(request: HttpRequest) -> HttpResponseBase:
 @private()
 def replace(request: HttpRequest) -> HttpResponseBase:
     """A key came while there was another: which of the two stays?"""
+    if request.method == "POST":
+        return _chosen(request)
     offered = connecting.offered_to(request.user)
     if offered is None:
         return _back(request)
-    if request.method == "POST":
-        wants = request.POST.get("keep") == "new"
-        chosen = connecting.choose(request.user, request.POST.get("key_hash", ""), replace=wants)
-        if chosen is None:
-            return _back(request, problem=_stale())
-        if wants:
-            problem = _asked_again(request.user)
-            if keys.key_of(request.user.pk) is None:  # deleted at OpenRouter meanwhile
-                return _back(request, chosen.next, problem=problem)
-            return _connected(request, chosen.next)
-        said = _("The account that was connected stays. The other key is at OpenRouter until you delete it.")
-        return _back(request, chosen.next, done=said, link=keys.links(chosen)[0])
     row = keys.key_of(request.user.pk)
     context = {"key": None if row is None else Key.of(row), "offered": Key.of(offered)}
     return page(request, "account_replace", context)
+
+
+def _chosen(request: HttpRequest) -> HttpResponseBase:
+    key_hash, wants = request.POST.get("key_hash", ""), request.POST.get("keep") == "new"
+    chosen = connecting.choose(request.user, key_hash, replace=wants)
+    if chosen is None:
+        row = keys.key_of(request.user.pk)
+        is_so = row is not None and (row.key_hash == key_hash) is wants  # it was sent twice
+        return _back(request) if is_so else _back(request, problem=_stale())
+    if wants:
+        problem = _asked_again(request.user)
+        if keys.key_of(request.user.pk) is None:  # deleted at OpenRouter meanwhile
+            return _back(request, chosen.next, problem=problem)
+        return _connected(request, chosen.next)
+    said = _("The account that was connected stays. The other key is at OpenRouter until you delete it.")
+    return _back(request, chosen.next, done=said, link=keys.links(chosen)[0])
 
 
 def _shown(request: HttpRequest, problem: str = "", *, status: int = 200) -> HttpResponse:
@@ -287,8 +295,6 @@ def _problem(error: OpenRouterError) -> str:
         return error.message
     if isinstance(error, KeyRejectedError):
         return _("OpenRouter does not accept this key. It may have been deleted there, or have expired.")
-    if isinstance(error, ForbiddenError):
-        return _stale()
     return _("OpenRouter could not be asked. Try again in a minute.")
 
 
