@@ -20,6 +20,7 @@ from openrouter_app.engine.secret import Secret
 from openrouter_app.limits import ledger
 from openrouter_app.models import Charge, ModelCall, Owner, Run, UserKey
 from openrouter_app.runs import Start, leases, live, settling
+from openrouter_app.runs.costs import Called, Totals
 from openrouter_app.runs.rows import state_of_row
 from openrouter_app.runs.tending import reap_for_ever
 from openrouter_app.runs.writer import Writer
@@ -305,6 +306,41 @@ def test_exact_cost_of_a_run_that_is_gone_reaches_the_ledger_and_then_its_calls_
     assert_sums_agree()
 
 
+def test_what_a_run_cost_before_it_waited_stays_charged_when_a_call_after_its_deletion_is_known():
+    make_pot("site", "10")
+    call = make_call("running", settled_at=timezone.now(), ask_after=None)
+    call.refresh_from_db()
+    leases.settle(call.run_id, final=False)
+    earlier = Totals.of([call])
+    Run.objects.all().delete()  # and its calls: they are all known
+    later = Called(2, "a/b", generation_id="gen-2", cost=USD("0.1"))
+    later.end()
+    assert leases.settle_gone(call.run_uuid, [later], earlier)
+    assert settled(call.run_uuid) == USD("0.6")
+    settling.clear_up()
+    assert settling.note(ModelCall.objects.get(number=2).pk, {"total_cost": "0.2"})
+    assert settled(call.run_uuid) == USD("0.7")
+    settling.clear_up()
+    assert not ModelCall.objects.exists()
+
+
+def test_one_run_that_makes_no_sense_keeps_no_other_from_being_cleared_up(monkeypatch):
+    make_prices()
+    odd = make_call("running", ended=None, ask_after=None).run_uuid
+    make_call("running", ended=None, ask_after=None)
+    Run.objects.all().delete()
+    charge = leases.charge_gone
+
+    def charge_others(run, *args):
+        if run == odd:
+            raise ValueError("no sense")
+        charge(run, *args)
+
+    monkeypatch.setattr(leases, "charge_gone", charge_others)
+    settling.clear_up()
+    assert set(ModelCall.objects.filter(ended=None).values_list("run_uuid", flat=True)) == {odd}
+
+
 def test_call_whose_run_and_process_are_gone_is_ended_and_asked_about():
     make_prices()
     call = make_call("running", cost=None, ended=None, ask_after=None, model="a/b", prompt_tokens=1_000)
@@ -386,6 +422,31 @@ async def test_what_another_process_has_taken_is_not_charged_by_the_one_that_los
 
 
 # ---- what stays reserved until it is known ----
+
+
+async def test_answer_whose_end_cannot_be_written_whole_leaves_no_call_open(provider, monkeypatch):
+    await make(make_chain)()
+    await make(make_prices)()
+    site = await make(make_pot)("site", "10")
+    provider.reply("x" * 400, Gate())
+    owner = Owner.of_visitor(uuid4())
+    run = await runs.start(Start(owner, chain="echo", input={"text": "hi"}))
+    await until(lambda: any(call.stored for call in live.executing(run).calls))
+    end = leases.end
+
+    def end_without_calls(pk, fence, status, fields, calls=()):
+        if calls:
+            raise ValueError("no database takes this")
+        return end(pk, fence, status, fields, calls)
+
+    monkeypatch.setattr(leases, "end", end_without_calls)
+    await runs.stop(owner, run)
+    await runs.wait(run)
+    call = await ModelCall.objects.aget()
+    assert None not in (call.ended, call.ask_after)
+    await ModelCall.objects.aupdate(ask_after=None)  # nobody ever said what it has cost
+    assert await make(limits.release_orphans)() == 1
+    assert (await make(sums)(site))[0][1] == 0
 
 
 async def test_reservation_is_kept_for_a_quarter_of_an_hour_of_fruitless_questions(provider):

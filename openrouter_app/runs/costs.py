@@ -146,6 +146,19 @@ class Totals(msgspec.Struct, frozen=True):
                 cost = call.cost if cost is None else cost + call.cost
         return cls(prompt, completion, cost, estimated, count)
 
+    def row(self, run: UUID) -> ModelCall:
+        """All of them as one call of a run that is gone, which nobody is asked about."""
+        now = timezone.now()
+        return ModelCall(
+            run_uuid=run,
+            number=self.calls,
+            prompt_tokens=self.prompt_tokens,
+            completion_tokens=self.completion_tokens,
+            cost=None if self.cost is None else money(self.cost),
+            ended=now,
+            settled_at=None if self.is_estimated else now,
+        )
+
     def is_told(self, usage: Mapping[str, Any] | None) -> bool:
         """Whether a state's usage says the same."""
         names = ("prompt_tokens", "completion_tokens", "cost", "estimated")

@@ -140,7 +140,7 @@ def _standing(runs: Iterable[int], *, lock: bool = False) -> dict[int, Standing]
     }
 
 
-def end(pk: int, fence: int, status: str, fields: dict[str, Any], calls: Iterable[costs.Called] = ()) -> bool:
+def end(pk: int, fence: int, status: str, fields: dict[str, Any], calls: Sequence[costs.Called] = ()) -> bool:
     """Write a run's end and its model calls, settle what it has cost and drop its log, in one transaction.
     False where it was taken, or has ended.
     """
@@ -148,6 +148,8 @@ def end(pk: int, fence: int, status: str, fields: dict[str, Any], calls: Iterabl
         ended = Run.objects.filter(pk=pk, fence=fence, status=status).update(lease_until=None, **fields)
         if ended:
             RunEvent.objects.filter(run_id=pk).delete()
+            if not calls:  # what is stored of one would be open for ever, and its reservation kept
+                costs.close_open(Run.objects.values_list("uuid", flat=True).get(pk=pk), said=0)
             settle(pk, calls, final=True)
             if fields["status"] != Run.Status.DONE:
                 _leave_calls(pk)
@@ -165,13 +167,19 @@ def settle(pk: int, calls: Iterable[costs.Called] = (), *, final: bool) -> None:
     limits.settle(run, cost or Decimal(0), model=model, estimated=estimated, final=final, hold=hold)
 
 
-def settle_gone(run: UUID, calls: Sequence[costs.Called], totals: costs.Totals) -> bool:
-    """Charge what a run has cost whose row was deleted while it went on; False: it is still there."""
+def settle_gone(run: UUID, calls: Sequence[costs.Called], earlier: costs.Totals) -> bool:
+    """Charge what a run has cost whose row was deleted while it went on, with ``earlier`` calls before it
+    waited; False: it is still there.
+    """
     with transaction.atomic():
         if Run.objects.filter(uuid=run).exists():
             return False
-        costs.store([call.row(run, None) for call in calls])
-        charge_gone(run, totals, model=calls[-1].model if calls else "")
+        rows = [call.row(run, None) for call in calls]
+        before = ModelCall.objects.filter(run_uuid=run, number__lte=earlier.calls)
+        if earlier.calls and not before.exists():  # they went with it: their cost was known
+            rows.append(earlier.row(run))
+        costs.store(rows)
+        charge_gone(run, costs.Totals.of(calls, earlier), model=calls[-1].model if calls else "")
     return True
 
 

@@ -101,7 +101,7 @@ async def settle_gone(live: LiveRun, outcome: Outcome) -> None:
         each.end()
     await estimate(live, outcome)
     try:
-        await again_in_database_thread(leases.settle_gone)(live.run, list(outcome.calls), outcome.totals)
+        await again_in_database_thread(leases.settle_gone)(live.run, list(outcome.calls), outcome.earlier)
     except Exception:
         log.exception("what run %s has cost, which is gone, could not be written", live.run)
 

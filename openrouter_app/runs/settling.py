@@ -20,7 +20,7 @@ from django.utils import timezone
 
 from .. import keys
 from ..conf import get_settings
-from ..database import in_database_thread
+from ..database import LOST_DATABASE, in_database_thread
 from ..engine.accounts import get_generation
 from ..engine.chunks import MAX_COST
 from ..engine.errors import KeyRejectedError, OpenRouterError
@@ -68,9 +68,14 @@ def clear_up() -> None:
     """
     left = ModelCall.objects.filter(run=None).order_by()
     for run in left.filter(ended=None).values_list("run_uuid", flat=True).distinct()[:MOST]:
-        with transaction.atomic():
-            list(left.filter(run_uuid=run).select_for_update())
-            leases.charge_gone(run, close_open(run, said=0))
+        try:
+            with transaction.atomic():
+                list(left.filter(run_uuid=run).select_for_update())
+                leases.charge_gone(run, close_open(run, said=0))
+        except LOST_DATABASE:
+            raise
+        except Exception:  # whatever is odd about it, no other waits for it
+            log.exception("the calls of run %s, which is gone, could not be ended", run)
     asked = left.filter(UNSETTLED).values("run_uuid")
     left.exclude(run_uuid__in=asked).delete()
 
