@@ -9,10 +9,11 @@ from uuid import uuid4
 import pytest
 from django.contrib.auth.models import Group
 from django.db import transaction
+from django.utils import timezone
 
 from openrouter_app import limits
 from openrouter_app.limits import ledger
-from openrouter_app.models import Budget, BudgetPeriod, Charge, Owner, Run
+from openrouter_app.models import Budget, BudgetPeriod, Charge, ModelCall, Owner, Run
 from openrouter_app.refusals import Refused
 from tests.factories import make_chain, make_run, make_user
 from tests.pots import (
@@ -483,6 +484,43 @@ def test_exact_cost_that_comes_while_others_are_released_stays(chain, monkeypatc
     assert limits.release_orphans() == 2
     assert sorted(settled(ask.run) for ask in asks) == [exact, USD("0.002")]
     assert_sums_agree()
+
+
+def test_run_that_cannot_be_released_keeps_no_other_waiting(chain, monkeypatch):
+    site = make_pot(limit="1")
+    odd, other = ask_of(chain), ask_of(chain)
+    for ask in (odd, other):
+        let_in(ask)
+        end(ask, cost=USD("0.002"))
+    settle = ledger._settle
+
+    def settle_others(run, *args, **kwargs):
+        if run == odd.run:
+            raise ValueError("no sense")
+        return settle(run, *args, **kwargs)
+
+    monkeypatch.setattr(ledger, "_settle", settle_others)
+    assert limits.release_orphans() == 1
+    assert sums(site) == [(USD("0.002"), WORST)]
+
+
+def test_release_leaves_what_somebody_has_just_begun_to_ask_about(chain, monkeypatch):
+    site = make_pot(limit="1")
+    ask = ask_of(chain)
+    let_in(ask)
+    Run.objects.all().delete()
+    orphans = ledger.orphans
+
+    def looked_too_early():
+        found = orphans()
+        call = {"run_uuid": ask.run, "number": 1, "ended": timezone.now(), "ask_after": timezone.now()}
+        ModelCall.objects.create(**call)
+        limits.settle(ask.run, USD("0.001"), estimated=True, hold=True)
+        return found
+
+    monkeypatch.setattr(ledger, "orphans", looked_too_early)
+    assert limits.release_orphans() == 1
+    assert sums(site) == [(USD("0.001"), WORST - USD("0.001"))]
 
 
 def test_amounts_are_decimals_of_ten_places(chain):

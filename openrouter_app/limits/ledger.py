@@ -11,6 +11,7 @@ what it was not charged stays reserved: else a limit could be passed by stopping
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 from collections.abc import Iterable
 from decimal import ROUND_HALF_EVEN, Decimal
@@ -22,10 +23,13 @@ import msgspec
 from django.db import transaction
 from django.db.models import Exists, OuterRef, Q
 
+from ..database import LOST_DATABASE
 from ..models import Budget, BudgetPeriod, Chain, Charge, ModelCall, Run
 from ..models.model_calls import UNSETTLED
 from .pots import budgets_for, is_ledger, locked, periods_now
 from .worst_case import SMALLEST, Ask, worst_case
+
+log = logging.getLogger("openrouter_app.limits")
 
 NOTHING = Decimal(0)
 WRITTEN = ("reserved", "settled", "estimated", "model")
@@ -221,13 +225,23 @@ def orphans() -> list[UUID]:
 
 
 def release_orphans() -> int:
-    """Settle these with what their row says, or with what is known where that is gone; answers how many."""
-    found = orphans()
-    for run in found:
+    """Settle these with what their row says, or with what is known where that is gone; answers how many. One
+    that cannot be, whatever is odd about it, keeps no other waiting.
+    """
+    return sum(map(_released, orphans()))
+
+
+def _released(run: UUID) -> bool:
+    try:
         with transaction.atomic():
             # behind its lock, as whoever notes an exact cost is
             row = Run.objects.select_for_update().filter(uuid=run)
             cost, estimated = row.values_list("cost", "cost_estimated").first() or (None, False)
-            _settle(run, cost, estimated=estimated)
+            _settle(run, cost, estimated=estimated, hold=is_unsettled(run))
             Charge.objects.filter(run_uuid=run, settled=None).update(settled=NOTHING)
-    return len(found)
+    except LOST_DATABASE:
+        raise
+    except Exception:
+        log.exception("what run %s had reserved could not be given back", run)
+        return False
+    return True
