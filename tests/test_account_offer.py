@@ -241,6 +241,14 @@ def test_more_than_the_account_can_pay_is_not_taken_from_a_form(client, ada, ope
     assert Run.objects.count() == 1
 
 
+def test_number_of_tokens_is_sent_as_one_whatever_a_site_puts_between_its_digits(client, ada, settings):
+    settings.USE_THOUSAND_SEPARATOR = True
+    details = {"details": {"affordable_tokens": 2048}}
+    page = client.get(failed(ada, make_chat(), "credit", private=details))
+    [form] = [button.form for button in buttons(page) if "2,048" in button.text]
+    assert form.fields["options.max_tokens"] == "2048"
+
+
 @pytest.mark.parametrize("tokens", [0, -1, True, "512", None, {}])
 def test_what_is_no_number_of_tokens_is_not_offered(client, ada, tokens):
     details = {"details": {"affordable_tokens": tokens}}
