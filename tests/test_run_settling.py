@@ -324,6 +324,19 @@ def test_what_a_run_cost_before_it_waited_stays_charged_when_a_call_after_its_de
     assert not ModelCall.objects.exists()
 
 
+def test_process_that_wakes_late_does_not_put_its_estimate_over_an_exact_cost():
+    make_pot("site", "10")
+    call = make_call("running", ended=None, ask_after=None)
+    leases.settle(call.run_id, final=False)
+    Run.objects.all().delete()
+    settling.clear_up()
+    assert settling.note(call.pk, {"total_cost": "0.2"})
+    late = Called(1, "a/b", generation_id="gen-1", cost=USD("0.1"))
+    late.end()
+    assert leases.settle_gone(call.run_uuid, [late], Totals())
+    assert settled(call.run_uuid) == USD("0.2")
+
+
 def test_one_run_that_makes_no_sense_keeps_no_other_from_being_cleared_up(monkeypatch):
     make_prices()
     odd = make_call("running", ended=None, ask_after=None).run_uuid

@@ -174,12 +174,13 @@ def settle_gone(run: UUID, calls: Sequence[costs.Called], earlier: costs.Totals)
     with transaction.atomic():
         if Run.objects.filter(uuid=run).exists():
             return False
-        rows = [call.row(run, None) for call in calls]
-        before = ModelCall.objects.filter(run_uuid=run, number__lte=earlier.calls)
-        if earlier.calls and not before.exists():  # they went with it: their cost was known
-            rows.append(earlier.row(run))
+        stored = ModelCall.objects.select_for_update().filter(run_uuid=run).order_by("number")
+        known = {number: at is not None for number, at in stored.values_list("number", "settled_at")}
+        rows = [call.row(run, None) for call in calls if not known.get(call.number)]
+        if earlier.calls and min(known, default=earlier.calls + 1) > earlier.calls:
+            rows.append(earlier.row(run))  # they went with it: their cost was known
         costs.store(rows)
-        charge_gone(run, costs.Totals.of(calls, earlier), model=calls[-1].model if calls else "")
+        charge_gone(run, costs.Totals.of(stored.all()), model=calls[-1].model if calls else "")
     return True
 
 
