@@ -60,6 +60,21 @@ def test_an_answer_too_long_for_the_account_is_asked_for_again_as_long_as_it_can
     expect(talk.answers).to_contain_text("Short.")
 
 
+def test_a_shorter_answer_that_is_refused_is_asked_for_again(talk: Talk, conversation: Conversation) -> None:
+    details = {"affordable_tokens": 512}
+    error = {"code": "credit", "message": "Not enough credit.", "retryable": False, "details": details}
+    conversation.messages[1]["state"].update(status="failed", error=error)
+    page = talk.open(conversation)
+    shorter = page.get_by_role("button", name="Ask for a shorter answer (512 tokens at most)")
+    for times in (1, 2):
+        shorter.click()
+        talk.wait_for(lambda times=times: len(talk.asked_for("run.start")) == times)
+        start = talk.asked_for("run.start")[-1]
+        talk.say(type="error", id=start["id"], code="limit", message="Too many.")
+        expect(page.get_by_role("alert").filter(has_text="Too many.")).to_be_visible()
+        expect(shorter).to_be_visible()
+
+
 def test_an_edit_makes_another_question(talk: Talk, conversation: Conversation) -> None:
     page = talk.open(conversation)
     page.locator(".openrouter-question").hover()

@@ -164,7 +164,7 @@ export class AnswerView {
     if (tokens > 0) {
       const text = strings.text("retry.shorter", { tokens: strings.number(tokens) });
       const button = element("button", { type: "button", class: "openrouter-button" }, text);
-      button.addEventListener("click", () => this.retry({ max_tokens: tokens }), { once: true });
+      button.addEventListener("click", () => this.retry({ max_tokens: tokens }));
       this.problem.append(button);
     } else if (error.retryable === true || isPaid) {
       const button = element("button", { type: "button", class: "openrouter-button" }, strings.text("retry"));
