@@ -243,6 +243,17 @@ def test_user_with_runs_can_be_deleted(admin_client, make_run):
     assert not Run.objects.exists()
 
 
+@pytest.mark.parametrize("many", [True, False])
+def test_run_can_be_deleted(admin_client, make_run, many):
+    run, other = make_run(), make_run()
+    if many:
+        data = {"action": "delete_selected", "_selected_action": [run.pk], "post": "yes"}
+        admin_client.post(reverse("admin:openrouter_app_run_changelist"), data)
+    else:
+        admin_client.post(reverse("admin:openrouter_app_run_delete", args=[run.pk]), {"post": "yes"})
+    assert list(Run.objects.all()) == [other]
+
+
 def test_version_shows_its_content_and_is_never_added_changed_or_deleted(admin_client, make_run):
     version = make_run().version
     address = reverse("admin:openrouter_app_chainversion_change", args=[version.pk])

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from asgiref.sync import async_to_sync
 from django.contrib import admin
 from django.contrib.auth import get_user_model
+from django.db import transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.template.loader import render_to_string
@@ -225,6 +226,17 @@ class RunAdmin(_RunAdmin):
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """What happened does not change."""
         return False
+
+    def delete_model(self, request: HttpRequest, obj: Run) -> None:
+        """Behind its lock: what it has cost may be noted at this moment."""
+        self.delete_queryset(request, Run.objects.filter(pk=obj.pk))
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Run]) -> None:
+        """Behind their locks."""
+        chosen = Run.objects.filter(pk__in=list(queryset.values_list("pk", flat=True)))
+        with transaction.atomic():
+            list(chosen.select_for_update().order_by("pk").values_list("pk"))
+            super().delete_queryset(request, chosen)
 
 
 def _dollars(cost: Decimal | None, *, is_estimate: bool) -> str:

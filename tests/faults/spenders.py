@@ -27,6 +27,7 @@ if __name__ == "__main__":
     django.setup()
 
 from django.conf import settings
+from django.contrib.admin import site
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Group
 from django.core.management import call_command
@@ -161,8 +162,8 @@ def _one(chain: Chain, user: Any, draw: random.Random) -> str:
 
 
 def delete(what: str) -> dict[str, int]:
-    """A run goes with its user or its conversation, or is pruned, while somebody settles it who has its row
-    already.
+    """A run goes with its user or its conversation, is pruned, or is deleted in the admin, while somebody
+    settles it who has its row already.
     """
     user, chain = _users()[0], _chains()[0]
     made = prepare(Start(Owner.of_user(user), chain=chain.slug, input={"text": "x"}), uuid4(), "spender")
@@ -170,7 +171,7 @@ def delete(what: str) -> dict[str, int]:
     conversation = Conversation.objects.create(user=user, chain=chain)
     if what == "conversation":
         Run.objects.update(conversation=conversation)
-    elif what == "run":
+    elif what == "old run":
         Run.objects.update(status="done", ended=timezone.now(), lease_until=None)
     has_row = threading.Event()
 
@@ -184,8 +185,10 @@ def delete(what: str) -> dict[str, int]:
 
     def go() -> str:
         assert has_row.wait(10)
-        if what == "run":
+        if what == "old run":
             call_command("openrouter_prune", days=0, stdout=StringIO())
+        elif what == "run":
+            site.get_model_admin(Run).delete_model(None, Run.objects.get(pk=made.pk))
         else:
             (user if what == "user" else conversation).delete()
         return "deleted"

@@ -151,7 +151,7 @@ def test_ledger_is_right_after_a_process_was_killed(spend, kind):
     assert_ledger_is_right(spend)
 
 
-@pytest.mark.parametrize("what", ["user", "conversation", "run"])
+@pytest.mark.parametrize("what", ["user", "conversation", "old run", "run"])
 def test_run_is_deleted_in_the_moment_it_is_settled(spend, what):
     spend("seed", pots=LIMITED)
     assert spend("delete", what=what) == {"settled": 1, "deleted": 1}
