@@ -24,6 +24,8 @@ SETTINGS: dict[str, Any] = {
     "MAX_QUEUED_RUNS": 5_000,
     "MAX_RUNS_PER_SOCKET": 1_000,
     "MAX_RUNS_PER_USER": 0,
+    "MAX_SOCKETS_PER_USER": 0,
+    "MAX_STARTS_PER_USER": 0,
 }
 """Nothing else than the defaults but limits of how many."""
 
