@@ -7,7 +7,7 @@ rounded up.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from itertools import chain
 from typing import Any
@@ -103,13 +103,7 @@ def _of_model(slug: str, price: catalogue.Price) -> Iterator[Extras | None]:
 
 
 def _of_plugins(options: Mapping[str, Any], slug: str, price: catalogue.Price) -> Iterator[Extras | None]:
-    plugins = options.get("plugins")
-    listed = _listed(plugins)
-    if listed is None:
-        if plugins is not None:
-            yield None
-        return
-    for plugin in listed:
+    for plugin in _items(options.get("plugins")):
         if not isinstance(plugin, Mapping):
             yield None
         elif plugin.get("enabled") is False or plugin.get("id") in FREE_PLUGINS:
@@ -123,13 +117,7 @@ def _of_plugins(options: Mapping[str, Any], slug: str, price: catalogue.Price) -
 
 
 def _of_tools(options: Mapping[str, Any], slug: str, price: catalogue.Price) -> Iterator[Extras | None]:
-    tools = options.get("tools")
-    listed = _listed(tools)
-    if listed is None:
-        if tools is not None:
-            yield None
-        return
-    for tool in listed:
+    for tool in _items(options.get("tools")):
         kind = tool.get("type") if isinstance(tool, Mapping) else None
         if kind == "function":  # the site's own
             continue
@@ -185,6 +173,12 @@ def _number(value: object, otherwise: int | None = None) -> int | None:
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         return None
     return min(value, _MOST)
+
+
+def _items(value: object) -> Sequence[Any]:
+    """Of a member of the request, which may lack; one odd item where it is no list."""
+    listed = _listed(value)
+    return listed if listed is not None else () if value is None else (None,)
 
 
 def _listed(value: object) -> list[Any] | None:
